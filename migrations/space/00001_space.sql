@@ -6,7 +6,6 @@ CREATE TABLE space_meta (
   ulid           TEXT NOT NULL,
   name           TEXT NOT NULL,
   incarnation    TEXT NOT NULL,               -- ULID of this life of the space; new after a restore
-  change_counter INTEGER NOT NULL DEFAULT 0,  -- grows with every writing transaction
   master_key_id  TEXT NOT NULL,
   wrapped_key    BLOB NOT NULL,
   identity       BLOB,                        -- signing and sealing keys, sealed with the space's key

@@ -1,0 +1,149 @@
+package spaces
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"octopuses.dev/octopuses/spaces/access"
+)
+
+// Event is one line of the audit ledger, written by the transaction that made the
+// change and never changed afterwards.
+type Event struct {
+	ID            EventID
+	At            time.Time
+	ActorID       string
+	ActorName     string
+	Via           string
+	Address       string
+	Category      string // Created, Modified, Deleted, DeploymentQueued, ...
+	Entity        string // the noun, as "project"
+	EntityID      string
+	ProjectID     ProjectID     // 0: none
+	EnvironmentID EnvironmentID // 0: none
+	Reference     string        // an id shared with another zone
+	Message       string
+	Changes       []Change
+}
+
+// Change is a value before and after. A secret is only ever said to have changed.
+type Change struct {
+	Field  string `json:"field"`
+	Before string `json:"before,omitempty"`
+	After  string `json:"after,omitempty"`
+	Secret bool   `json:"secret,omitempty"`
+}
+
+// changes compares pairs of (field, before, after) and keeps those that differ.
+func changes(triples ...string) []Change {
+	var out []Change
+	for i := 0; i+2 < len(triples); i += 3 {
+		if triples[i+1] != triples[i+2] {
+			out = append(out, Change{Field: triples[i], Before: triples[i+1], After: triples[i+2]})
+		}
+	}
+	return out
+}
+
+// record adds an event to the transaction.
+func (tx *Tx) record(e Event) { tx.events = append(tx.events, e) }
+
+// Record adds an event for a door that did something sensitive which no rule of a
+// Tx does, such as exporting a file.
+func (tx *Tx) Record(e Event) { tx.record(e) }
+
+func (tx *Tx) writeEvents() error {
+	for _, e := range tx.events {
+		detail := ""
+		if len(e.Changes) > 0 {
+			b, err := json.Marshal(e.Changes)
+			if err != nil {
+				return fmt.Errorf("encode event: %w", err)
+			}
+			detail = string(b)
+		}
+		_, err := tx.exec(`INSERT INTO event (at, actor_id, actor_name, via, address, category, entity, entity_id, project_id, environment_id, reference, message, detail)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULLIF(?, 0), NULLIF(?, 0), ?, ?, ?)`,
+			formatTime(tx.Now), tx.Actor.ID, tx.Actor.Name, tx.Actor.Via, tx.Actor.Address, e.Category, e.Entity, e.EntityID,
+			int64(e.ProjectID), int64(e.EnvironmentID), e.Reference, e.Message, detail)
+		if err != nil {
+			return fmt.Errorf("write event: %w", err)
+		}
+	}
+	if len(tx.events) > 0 {
+		tx.changed("events")
+	}
+	return nil
+}
+
+// EventFilter chooses events; zero values choose all.
+type EventFilter struct {
+	Project     ProjectID
+	EntityID    string
+	Category    string
+	Actor       string
+	Reference   string
+	From, Until time.Time
+	Before      EventID // only older than this one, for paging
+	Take        int     // at most so many; 0: 50
+}
+
+// Events lists the ledger, newest first. It needs EventView.
+func (tx *ReadTx) Events(f EventFilter) ([]Event, error) {
+	if err := tx.require(access.EventView, access.Scope{Project: f.Project.String()}); err != nil {
+		return nil, err
+	}
+	var where []string
+	var args []any
+	add := func(clause string, v any) { where = append(where, clause); args = append(args, v) }
+	if f.Project != 0 {
+		add("project_id = ?", int64(f.Project))
+	}
+	if f.EntityID != "" {
+		add("entity_id = ?", f.EntityID)
+	}
+	if f.Category != "" {
+		add("category = ?", f.Category)
+	}
+	if f.Actor != "" {
+		add("actor_id = ?", f.Actor)
+	}
+	if f.Reference != "" {
+		add("reference = ?", f.Reference)
+	}
+	if !f.From.IsZero() {
+		add("at >= ?", formatTime(f.From))
+	}
+	if !f.Until.IsZero() {
+		add("at < ?", formatTime(f.Until))
+	}
+	if f.Before != 0 {
+		add("id < ?", int64(f.Before))
+	}
+	query := `SELECT id, at, actor_id, actor_name, via, address, category, entity, entity_id, COALESCE(project_id, 0), COALESCE(environment_id, 0), reference, message, detail FROM event`
+	if len(where) > 0 {
+		query += " WHERE " + strings.Join(where, " AND ")
+	}
+	take := f.Take
+	if take <= 0 {
+		take = 50
+	}
+	return list(tx, scanEvent, query+" ORDER BY id DESC LIMIT ?", append(args, min(take, 1000))...)
+}
+
+func scanEvent(scan func(...any) error) (Event, error) {
+	var e Event
+	var at, detail string
+	if err := scan(&e.ID, &at, &e.ActorID, &e.ActorName, &e.Via, &e.Address, &e.Category, &e.Entity, &e.EntityID, &e.ProjectID, &e.EnvironmentID, &e.Reference, &e.Message, &detail); err != nil {
+		return e, err
+	}
+	e.At = parseTime(at)
+	if detail != "" {
+		if err := json.Unmarshal([]byte(detail), &e.Changes); err != nil {
+			return e, fmt.Errorf("event %d: %w", e.ID, err)
+		}
+	}
+	return e, nil
+}

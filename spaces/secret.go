@@ -1,0 +1,85 @@
+package spaces
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// Secrets: documents hold the number of a row of the table secret, never a value.
+// A row is written once and kept as long as the space, since snapshots of releases
+// point to it.
+
+func (s *Space) secretPurpose(id SecretID) string {
+	return "space/" + s.ulid + "/secret/" + strconv.FormatInt(int64(id), 10)
+}
+
+// putSecret seals a value into a new row.
+func (tx *Tx) putSecret(value string) (SecretID, error) {
+	n, err := tx.insert(`INSERT INTO secret (sealed, created_at) VALUES (x'', ?)`, formatTime(tx.Now))
+	if err != nil {
+		return 0, err
+	}
+	// The row's number is part of what is sealed, so it is known only now.
+	sealed := tx.Space.key.Seal([]byte(value), tx.Space.secretPurpose(SecretID(n)))
+	return SecretID(n), tx.update(`UPDATE secret SET sealed = ? WHERE id = ?`, sealed, n)
+}
+
+// secret opens a value. It is for deployments and promotions, never for a page.
+func (tx *ReadTx) secret(id SecretID) (string, error) {
+	sealed, err := one[[]byte](tx, `SELECT sealed FROM secret WHERE id = ?`, int64(id))
+	if err != nil {
+		return "", fmt.Errorf("read secret %d: %w", id, err)
+	}
+	plain, err := tx.Space.key.Open(sealed, tx.Space.secretPurpose(id))
+	if err != nil {
+		return "", fmt.Errorf("open secret %d: %w", id, err)
+	}
+	return string(plain), nil
+}
+
+// seal seals bytes of a row for a purpose within the space, as "deployment/7".
+func (s *Space) seal(plain []byte, purpose string) []byte {
+	return s.key.Seal(plain, "space/"+s.ulid+"/"+purpose)
+}
+
+func (s *Space) unseal(sealed []byte, purpose string) ([]byte, error) {
+	plain, err := s.key.Open(sealed, "space/"+s.ulid+"/"+purpose)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", purpose, err)
+	}
+	return plain, nil
+}
+
+// Identity returns the space's signing and sealing keys as zones stored them, and
+// nil when it has none yet.
+func (tx *ReadTx) Identity() ([]byte, error) {
+	sealed, err := one[[]byte](tx, `SELECT identity FROM space_meta WHERE id = 1`)
+	if err != nil || sealed == nil {
+		return nil, err
+	}
+	return tx.Space.unseal(sealed, "identity")
+}
+
+// SetIdentity stores the space's keys, sealed. It is done once in a space's life.
+func (tx *Tx) SetIdentity(private []byte) error {
+	return tx.update(`UPDATE space_meta SET identity = ? WHERE id = 1 AND identity IS NULL`, tx.Space.seal(private, "identity"))
+}
+
+// Incarnation is the random id of this life of the space; a restored copy has
+// another.
+func (tx *ReadTx) Incarnation() (string, error) {
+	return one[string](tx, `SELECT incarnation FROM space_meta WHERE id = 1`)
+}
+
+// CardNumber counts the cards that this space has issued.
+func (tx *ReadTx) CardNumber() (int64, error) {
+	return one[int64](tx, `SELECT card_number FROM space_meta WHERE id = 1`)
+}
+
+// NextCardNumber counts one more card.
+func (tx *Tx) NextCardNumber() (int64, error) {
+	if err := tx.update(`UPDATE space_meta SET card_number = card_number + 1 WHERE id = 1`); err != nil {
+		return 0, err
+	}
+	return tx.CardNumber()
+}
