@@ -166,3 +166,6 @@ func (t *Texts) UnmarshalJSON(data []byte) error {
 	}
 	return nil
 }
+
+// SplitTags splits a list of target tags as the property holds it.
+func SplitTags(text string) []string { return splitList(text, ",\n;") }
