@@ -119,7 +119,7 @@ func (t *turn) step(i int) bool {
 		if ss.Runs[j].State == Working {
 			active++
 		}
-		failed = failed || ss.Runs[j].State == Broken
+		failed = failed || ss.Runs[j].Failed
 	}
 	left := false
 	for j := range ss.Runs {
@@ -144,7 +144,7 @@ func (t *turn) step(i int) bool {
 		if t.move(i, j); ss.Runs[j].State == Working {
 			active++
 		}
-		failed = failed || ss.Runs[j].State == Broken
+		failed = failed || ss.Runs[j].Failed
 	}
 	if left || active > 0 {
 		return false

@@ -110,7 +110,7 @@ func (t *turn) work(match func(*Work) bool) *Work {
 // finished takes in the end of a piece of work, also of one that was thought
 // lost: what the target says is better than a guess.
 func (t *turn) finished(e ExecutionFinished) bool {
-	w := t.work(func(w *Work) bool { return w.Execution == e.Execution && !(w.State == Asking && w.Answer == KindGuided) })
+	w := t.work(func(w *Work) bool { return w.Execution == e.Execution && !(w.State == Asking && w.Kind == KindGuided) })
 	if w == nil || !slices.Contains([]WorkState{Done, Broken, Canceled}, e.State) {
 		return false
 	}
@@ -144,7 +144,7 @@ func (t *turn) end(w *Work, state WorkState, message string) {
 		w.State = Canceled
 		return
 	case t.Plan.GuidedFailure:
-		w.State, w.Interruption, w.Answer = Asking, "guided/"+w.Execution, KindGuided
+		w.State, w.Kind, w.Interruption, w.Answer = Asking, KindGuided, "guided/"+w.Execution, ""
 		t.s.Guided = true
 		t.do(t.question(step, r, w))
 		return
@@ -173,7 +173,7 @@ func (t *turn) unknown(e ExecutionUnknown) bool {
 		return true
 	}
 	// Never run again by itself: it may have worked, or half.
-	w.State, w.Interruption = Asking, "unknown/"+w.Execution
+	w.State, w.Kind, w.Interruption = Asking, KindUnknown, "unknown/"+w.Execution
 	t.do(t.question(t.at[0], t.run(t.at[0], t.at[1]), w))
 	return true
 }
@@ -182,7 +182,7 @@ func (t *turn) unknown(e ExecutionUnknown) bool {
 func (t *turn) question(step int, r *Run, w *Work) OpenInterruption {
 	a := t.Plan.Steps[step].Actions[w.Action]
 	q := OpenInterruption{ID: w.Interruption, Execution: w.Execution}
-	if w.Answer == KindGuided {
+	if w.Kind == KindGuided {
 		q.Kind = KindGuided
 		q.Title = fmt.Sprintf("Step '%s' failed on '%s'", a.Name, t.name(r.Target))
 		q.Message = sentence(w.Message)
@@ -212,7 +212,6 @@ func (t *turn) answered(e InterruptionAnswered) bool {
 		return false
 	}
 	step, r := t.at[0], t.run(t.at[0], t.at[1])
-	guided := w.Answer == KindGuided
 	if !slices.ContainsFunc(t.question(step, r, w).Choices, func(c Choice) bool { return c.Value == e.Answer }) {
 		return false
 	}
@@ -221,13 +220,9 @@ func (t *turn) answered(e InterruptionAnswered) bool {
 	case AnswerSucceeded, AnswerIgnore:
 		w.State = Done
 	case AnswerFailed:
-		if w.Answer = ""; t.Plan.GuidedFailure && !guided {
-			// A known failure now, and the deployer asked to be asked.
-			t.end(w, Broken, w.Message)
-			return true
-		}
-		w.Answer = e.Answer
-		t.fail(step, r, w)
+		// A known failure now; with guided failures a person is asked again,
+		// about this.
+		t.end(w, Broken, w.Message)
 	case AnswerFail:
 		t.fail(step, r, w)
 	case AnswerRetry:
@@ -284,8 +279,9 @@ func (t *turn) again() {
 			w := &r.Works[len(r.Works)-1]
 			switch w.State {
 			case Starting:
-				// Also while canceling: only the target can tell whether it
-				// began, and the cancel that follows ends it there.
+				if t.s.Status == StatusCanceling {
+					break // it may never have begun, and need not now
+				}
 				t.do(StartExecution{Execution: w.Execution, Step: i, Action: w.Action, Target: r.Target, Attempt: w.Attempt})
 			case Working:
 				t.do(WatchExecution{Execution: w.Execution, Step: i, Action: w.Action, Target: r.Target, Attempt: w.Attempt})

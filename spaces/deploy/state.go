@@ -88,6 +88,7 @@ type Work struct {
 	Execution    string    `json:"Execution,omitempty"`    // ULID; empty for a skipped action
 	State        WorkState `json:"State"`                  //
 	Message      string    `json:"Message,omitempty"`      // a sentence
+	Kind         string    `json:"Kind,omitempty"`         // of the interruption
 	Interruption string    `json:"Interruption,omitempty"` // the question that a person has to answer, or answered
 	Answer       string    `json:"Answer,omitempty"`
 }
@@ -166,7 +167,9 @@ type WatchExecution struct {
 	Attempt      int
 }
 
-// CancelExecution asks a target to stop a piece of work.
+// CancelExecution asks a target to stop a piece of work. The end still comes as
+// an event; if the target does not know the work, that is an ExecutionUnknown,
+// which ends as canceled.
 type CancelExecution struct{ Execution, Target string }
 
 // Kinds of interruptions.
