@@ -30,3 +30,6 @@ func parseTimePtr(s sql.NullString) *time.Time {
 	t := parseTime(s.String)
 	return &t
 }
+
+// nullText is a column that may be NULL.
+type nullText = sql.NullString
