@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 var threeEnvironments = []Environment{{"E1", "Development"}, {"E2", "Staging"}, {"E3", "Production"}}
@@ -107,4 +109,49 @@ func TestAutomatic(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
+}
+
+// One more success never closes anything, and what is open and reached is the
+// same in whatever order the facts come.
+func TestSuccessNeverClosesAnything(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := &Lifecycle{Name: "L"}
+		for i := range rapid.IntRange(0, 4).Draw(t, "phases") {
+			p := Phase{Name: string(rune('A' + i)), IsOptionalPhase: rapid.Bool().Draw(t, "optional"), MinimumEnvironmentsBeforePromotion: rapid.IntRange(0, 2).Draw(t, "minimum")}
+			for _, e := range threeEnvironments {
+				if rapid.Bool().Draw(t, "member") {
+					p.OptionalDeploymentTargets = append(p.OptionalDeploymentTargets, e.ID)
+				}
+			}
+			if rapid.Bool().Draw(t, "remote") {
+				p.RemoteSpaces = []RemoteSpace{{ID: "L1", MinimumEnvironmentsBeforePromotion: rapid.IntRange(0, 2).Draw(t, "there")}}
+			}
+			l.Phases = append(l.Phases, p)
+		}
+		facts := rapid.SliceOfN(rapid.SampledFrom([]Fact{ok("E1"), ok("E2"), ok("E3"), failed("E1"), failed("E2"), there("L1", "a", OutcomeSucceeded), there("L1", "b", OutcomeSucceeded), there("L1", "b", OutcomeFailed)}), 0, 6).Draw(t, "facts")
+		open := func(history []Fact, prevented string) (out []bool) {
+			p := Progression(ProgressionInput{Lifecycle: l, Environments: threeEnvironments, History: history, Prevented: prevented})
+			for _, e := range threeEnvironments {
+				may, why := p.MayDeploy(e.ID, e.Name)
+				if may == (why != "") {
+					t.Fatalf("%s: %v, %q", e.Name, may, why)
+				}
+				out = append(out, may)
+			}
+			may, _ := p.MayPromote("L1", "one")
+			return append(out, may)
+		}
+		reason := rapid.SampledFrom([]string{"", "bad"}).Draw(t, "prevented")
+		before := open(facts, reason)
+		backwards := slices.Clone(facts)
+		slices.Reverse(backwards)
+		if !slices.Equal(before, open(backwards, reason)) {
+			t.Fatal("the order of facts matters")
+		}
+		for i, was := range before {
+			if was && !open(append(slices.Clone(facts), ok("E2")), reason)[i] {
+				t.Fatalf("a success closed place %d", i)
+			}
+		}
+	})
 }

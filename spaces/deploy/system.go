@@ -102,15 +102,15 @@ func (f *Facts) set(p *Plan, s *State, set setter) {
 	set.text("Octopus.Deployment.SpecificMachines", strings.Join(f.SpecificMachines, ","))
 	set.text("Octopus.Deployment.ExcludedMachines", strings.Join(f.ExcludedMachines, ","))
 	ids := make([]string, len(p.Targets))
-	roles := map[string][]string{}
+	machines := map[string][]string{} // tags differ by more than case
 	for i, t := range p.Targets {
 		ids[i] = t.ID
 		for _, tag := range t.Tags {
-			roles[tag] = append(roles[tag], t.Name)
+			machines[strings.ToLower(tag)] = append(machines[strings.ToLower(tag)], t.Name)
 		}
 	}
 	set.text("Octopus.Deployment.Machines", strings.Join(ids, ","))
-	for tag, names := range roles {
+	for tag, names := range machines {
 		set("Octopus.Environment.MachinesInRole["+tag+"]", strings.Join(names, ","), false)
 	}
 	if s.Failed {
