@@ -1,0 +1,200 @@
+// The one script. Everything here is comfort: each page works without it.
+import htmx from './vendor/htmx.js';
+import { Idiomorph } from './vendor/idiomorph.js';
+
+htmx.config.includeIndicatorStyles = false; // the content security policy allows no inline style
+htmx.config.allowEval = false;
+htmx.config.allowScriptTags = false;
+htmx.config.globalViewTransitions = true;
+htmx.config.scrollIntoViewOnBoost = false;
+htmx.config.responseHandling = [{ code: '204', swap: false }, { code: '...', swap: true }]; // 4xx pages carry the form again
+htmx.defineExtension('morph', {
+  isInlineSwap: (s) => s.startsWith('morph'),
+  handleSwap: (style, target, fragment) => {
+    if (!style.startsWith('morph')) return false;
+    const nodes = fragment.nodeType === Node.DOCUMENT_FRAGMENT_NODE ? fragment.children : fragment;
+    return Idiomorph.morph(target, nodes, { morphStyle: style.includes('outer') ? 'outerHTML' : 'innerHTML', ignoreActiveValue: true });
+  },
+});
+
+const root = document.documentElement;
+root.classList.add('js');
+const $ = (q, n = document) => n.querySelector(q);
+const $$ = (q, n = document) => [...n.querySelectorAll(q)];
+const on = (ev, q, fn) => document.addEventListener(ev, (e) => { const t = e.target.closest?.(q); if (t) fn(e, t); });
+const typing = (t) => t.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(t.tagName);
+
+// Times: the server writes UTC; the visitor reads their own zone.
+const rel = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
+function age(s) {
+  const a = Math.abs(s);
+  for (const [unit, n] of [['year', 31536000], ['month', 2592000], ['day', 86400], ['hour', 3600], ['minute', 60]]) if (a >= n) return rel.format(Math.trunc(s / n), unit);
+  return s > 0 ? 'in a moment' : 'just now';
+}
+function times() {
+  for (const t of $$('time[data-relative]')) {
+    const d = new Date(t.dateTime);
+    if (isNaN(d)) continue;
+    t.title = d.toLocaleString();
+    const s = age((d - Date.now()) / 1000);
+    if (t.textContent !== s) t.textContent = s;
+  }
+}
+setInterval(times, 30000);
+
+// Live parts: the stream says which topic changed, the part is fetched and morphed in place.
+let stream, lostAt, streamURL;
+async function refresh(el) {
+  if (el.dataset.busy) { el.dataset.again = '1'; return; }
+  el.dataset.busy = '1';
+  try {
+    const r = await fetch(el.dataset.live, { headers: { 'HX-Request': 'true', 'X-Fragment': el.id } });
+    if (!r.ok) return;
+    const doc = new DOMParser().parseFromString(await r.text(), 'text/html');
+    const fresh = (el.id && doc.getElementById(el.id)) || doc.body.firstElementChild;
+    if (fresh) { Idiomorph.morph(el, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: true }); htmx.process(document.body); times(); }
+  } catch { /* the stream's own notice says that the server is away */ } finally {
+    delete el.dataset.busy;
+    if (el.dataset.again) { delete el.dataset.again; if (el.isConnected) refresh(el); }
+  }
+}
+function changed(e) {
+  const topics = (e?.data || '').split(/\s+/).filter(Boolean);
+  for (const el of $$('[data-live]')) {
+    const want = (el.dataset.topics || '').split(/\s+/).filter(Boolean);
+    if (!want.length || !topics.length || want.some((t) => topics.includes(t))) refresh(el);
+  }
+}
+function lost(since) {
+  let n = $('.lost');
+  if (!since) { n?.remove(); return; }
+  if (!n) { n = document.createElement('div'); n.className = 'lost'; n.setAttribute('role', 'status'); document.body.append(n); }
+  n.textContent = `Not live since ${since.toLocaleTimeString()}. Trying again.`;
+}
+function connect() {
+  const url = $('[data-stream]')?.dataset.stream;
+  if (url === streamURL && stream) return;
+  stream?.close(); stream = null; streamURL = url; lostAt = null; lost(null);
+  if (!url) return;
+  const s = stream = new EventSource(url);
+  s.addEventListener('changed', changed);
+  s.onopen = () => { if (lostAt) changed(); lostAt = null; lost(null); };
+  s.onerror = () => {
+    lostAt ||= new Date();
+    setTimeout(() => { if (lostAt && s === stream) lost(lostAt); }, 2000);
+    if (s.readyState === EventSource.CLOSED) setTimeout(() => { if (s === stream) { stream = null; connect(); } }, 5000);
+  };
+}
+addEventListener('pagehide', () => { stream?.close(); stream = null; });
+
+// Palette.
+let timer, hits = [], at = 0;
+function draw() {
+  const ul = $('.palette ul');
+  ul.replaceChildren(...hits.map((h, i) => {
+    const li = document.createElement('li'), a = document.createElement('a'), k = document.createElement('span');
+    a.href = h.url; a.textContent = h.name; a.id = `hit-${i}`; if (i === at) a.className = 'on';
+    k.className = 'muted'; k.textContent = h.kind || ''; a.append(k); li.append(a); return li;
+  }));
+  $('.palette .on')?.scrollIntoView({ block: 'nearest' });
+}
+async function look(q) {
+  const d = $('.palette');
+  try {
+    const r = await fetch(`${d.dataset.search}?q=${encodeURIComponent(q)}`, { headers: { Accept: 'application/json' } });
+    if (!r.ok || q !== $('input', d).value) return;
+    const j = await r.json();
+    hits = Array.isArray(j) ? j : j.results || []; at = 0; draw();
+  } catch { /* no answer, no hits */ }
+}
+function palette() { const d = $('.palette'); if (!d || d.open) return; d.showModal(); const i = $('input', d); i.value = ''; hits = []; draw(); i.focus(); look(''); }
+on('input', '.palette input', (e, t) => { clearTimeout(timer); timer = setTimeout(() => look(t.value), 90); });
+on('focusin', '.find input', (e, t) => { t.blur(); palette(); });
+on('click', 'dialog', (e, t) => { if (e.target === t) t.close(); });
+
+document.addEventListener('keydown', (e) => {
+  if ((e.ctrlKey || e.metaKey) && e.key.toLowerCase() === 'k') { e.preventDefault(); palette(); return; }
+  const p = $('.palette[open]');
+  if (p) {
+    if (e.key === 'ArrowDown' || e.key === 'ArrowUp') { e.preventDefault(); at = Math.max(0, Math.min(hits.length - 1, at + (e.key === 'ArrowDown' ? 1 : -1))); draw(); }
+    if (e.key === 'Enter' && hits[at]) { e.preventDefault(); location.href = hits[at].url; }
+    return;
+  }
+  if (e.key === 'Escape') { for (const d of $$('details.menu[open]')) { d.open = false; $('summary', d).focus(); } return; }
+  if (typing(e.target) || e.ctrlKey || e.metaKey || e.altKey) return;
+  if (e.key === '/') { const f = $('[data-filter], main input[type=search]'); if (f) { e.preventDefault(); f.focus(); f.select?.(); } }
+  if (e.key === '?') $('dialog.keys')?.showModal();
+  if (e.key.startsWith('Arrow') && e.target.closest?.('.matrix')) walk(e);
+});
+function walk(e) { // arrows go from cell to cell
+  const td = e.target.closest('td, th'), tr = td?.parentElement, body = tr?.parentElement;
+  if (!td) return;
+  const d = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] }[e.key], rows = [...body.rows];
+  for (let x = td.cellIndex + d[0], y = rows.indexOf(tr) + d[1]; rows[y] && x >= 0 && x < Math.max(rows[y].cells.length, 2); x += d[0], y += d[1]) {
+    const a = rows[y].cells[x] && $('a', rows[y].cells[x]);
+    if (a) { e.preventDefault(); a.focus(); return; }
+    if (!d[0] && !d[1]) return;
+  }
+}
+document.addEventListener('click', (e) => { for (const d of $$('details.menu[open]')) if (!d.contains(e.target)) d.open = false; });
+
+// Filter the rows at hand while typing; Enter sends the form.
+on('input', '[data-filter]', (e, t) => {
+  const q = t.value.trim().toLowerCase();
+  for (const r of $$('[data-row]', document.getElementById(t.dataset.filter) || document)) r.hidden = q !== '' && !r.dataset.row.toLowerCase().includes(q);
+});
+
+on('click', '[data-copy]', async (e, t) => {
+  const text = t.dataset.copy || $('pre', t.parentElement)?.textContent || '';
+  const say = $('[data-said]', t) || t;
+  try { await navigator.clipboard.writeText(text); say.textContent = 'Copied'; } catch { say.textContent = 'Press Ctrl-C'; }
+  setTimeout(() => { say.textContent = 'Copy'; }, 1600);
+});
+on('click', '[data-theme-set]', (e, t) => {
+  e.preventDefault();
+  const v = t.dataset.themeSet;
+  if (v === 'system') delete root.dataset.theme; else root.dataset.theme = v;
+  document.cookie = `theme=${v}; path=/; max-age=31536000; samesite=lax`;
+});
+
+// Dangerous forms: the button wakes when the name has been typed. The server asks too.
+function typed() { for (const i of $$('input[data-confirm]')) { const b = $('button[type=submit]', i.form); if (b) b.disabled = i.value !== i.dataset.confirm; } }
+on('input', 'input[data-confirm]', typed);
+
+// Files: drag onto the zone, or choose; progress while it goes.
+for (const ev of ['dragover', 'dragleave', 'drop']) on(ev, '.drop', (e, z) => {
+  e.preventDefault(); z.classList.toggle('over', ev === 'dragover');
+  const i = $('input[type=file]', z);
+  if (ev === 'drop' && i && e.dataTransfer.files.length) { i.files = e.dataTransfer.files; i.form?.requestSubmit(); }
+});
+on('submit', 'form[data-upload]', (e, f) => {
+  e.preventDefault();
+  let bar = $('progress', f), say = $('[data-progress]', f);
+  if (!bar) { bar = document.createElement('progress'); bar.setAttribute('aria-label', 'Upload'); say = document.createElement('p'); say.dataset.progress = ''; f.append(bar, say); }
+  const x = new XMLHttpRequest(), began = Date.now();
+  x.upload.onprogress = (p) => {
+    bar.max = p.total; bar.value = p.loaded;
+    const left = Math.round((Date.now() - began) / 1000 * (p.total - p.loaded) / Math.max(1, p.loaded)), mb = (n) => (n / 1048576).toFixed(1);
+    say.textContent = `${mb(p.loaded)} of ${mb(p.total)} MiB, ${left} s left`;
+  };
+  x.onload = () => { if (x.status < 400) location.href = x.responseURL; else { document.open(); document.write(x.responseText); document.close(); } };
+  x.onerror = () => { say.textContent = 'The connection broke. The file was not stored. Send it again.'; };
+  x.open('POST', f.action); x.send(new FormData(f));
+});
+
+// Links: fetch on intent, so that the click finds the page warm.
+const warm = new Set();
+on('pointerover', 'a[href^="/"]', (e, a) => {
+  if (warm.has(a.href) || a.hasAttribute('download') || a.origin !== location.origin) return;
+  warm.add(a.href);
+  const l = document.createElement('link'); l.rel = 'prefetch'; l.href = a.href; document.head.append(l);
+});
+
+// Following a log: stay at its end while the reader is there.
+let follow = false;
+addEventListener('scroll', () => { follow = innerHeight + scrollY >= root.scrollHeight - 40; }, { passive: true });
+new MutationObserver(() => { if (follow && $('.log[data-follow]')) scrollTo(0, root.scrollHeight); }).observe(document, { childList: true, subtree: true });
+
+function ready() { times(); typed(); connect(); for (const d of $$('details[data-target]')) if (d.contains($(':target'))) d.open = true; }
+document.addEventListener('htmx:afterSettle', ready);
+document.readyState === 'loading' ? document.addEventListener('DOMContentLoaded', ready) : ready();

@@ -1,0 +1,85 @@
+package views
+
+import (
+	"net/url"
+	"strconv"
+)
+
+// One function for each page. Arguments are slugs, ids or versions as the domain
+// has them; they are escaped here and nowhere else.
+
+func seg(parts ...string) string {
+	s := ""
+	for _, p := range parts {
+		s += "/" + url.PathEscape(p)
+	}
+	return s
+}
+
+// Pages of the instance.
+func SignInURL() string     { return "/signin" }
+func SignOutURL() string    { return "/signout" }
+func SetupURL() string      { return "/setup" }
+func SpacesURL() string     { return "/spaces" }
+func AccountURL() string    { return "/account" }
+func ThemeURL() string      { return "/account/theme" }
+func PasswordURL() string   { return "/account/password" }
+func APIKeysURL() string    { return "/account/keys" }
+func UsersURL() string      { return "/admin/users" }
+func AdminAuditURL() string { return "/admin/audit" }
+
+// APIKeyDeleteURL takes a POST.
+func APIKeyDeleteURL(id string) string { return "/account/keys" + seg(id) + "/delete" }
+
+// Pages of a space; space is its slug.
+func DashboardURL(space string) string       { return "/spaces" + seg(space) }
+func SearchURL(space string) string          { return DashboardURL(space) + "/search" }
+func StreamURL(space string) string          { return DashboardURL(space) + "/events" }
+func ProjectsURL(space string) string        { return DashboardURL(space) + "/projects" }
+func NewProjectURL(space string) string      { return ProjectsURL(space) + "/new" }
+func TasksURL(space string) string           { return DashboardURL(space) + "/tasks" }
+func PackagesURL(space string) string        { return DashboardURL(space) + "/packages" }
+func InfrastructureURL(space string) string  { return EnvironmentsURL(space) }
+func EnvironmentsURL(space string) string    { return DashboardURL(space) + "/environments" }
+func TargetsURL(space string) string         { return DashboardURL(space) + "/targets" }
+func LibraryURL(space string) string         { return PackagesURL(space) }
+func LifecyclesURL(space string) string      { return DashboardURL(space) + "/lifecycles" }
+func PromotionsURL(space string) string      { return DashboardURL(space) + "/promotions" }
+func OutboxURL(space string) string          { return PromotionsURL(space) + "/outbox" }
+func ZonesURL(space string) string           { return DashboardURL(space) + "/zones" }
+func LinkZoneURL(space string) string        { return ZonesURL(space) + "/link" }
+func SettingsURL(space string) string        { return DashboardURL(space) + "/settings" }
+func DeleteSpaceURL(space string) string     { return SettingsURL(space) + "/delete" }
+func AuditURL(space string) string           { return DashboardURL(space) + "/audit" }
+func TaskURL(space, id string) string        { return TasksURL(space) + seg(id) }
+func TargetURL(space, id string) string      { return TargetsURL(space) + seg(id) }
+func EnvironmentURL(space, id string) string { return EnvironmentsURL(space) + seg(id) }
+func LifecycleURL(space, id string) string   { return LifecyclesURL(space) + seg(id) }
+func PromotionURL(space, id string) string   { return PromotionsURL(space) + seg(id) }
+func PackageURL(space, id, version string) string {
+	return PackagesURL(space) + seg(id, version)
+}
+
+// Pages of a project; project is its slug.
+func ProjectURL(space, project string) string    { return ProjectsURL(space) + seg(project) }
+func ProcessURL(space, project string) string    { return ProjectURL(space, project) + "/process" }
+func VariablesURL(space, project string) string  { return ProjectURL(space, project) + "/variables" }
+func ReleasesURL(space, project string) string   { return ProjectURL(space, project) + "/releases" }
+func NewReleaseURL(space, project string) string { return ProjectURL(space, project) + "/new-release" }
+func ProjectSettingsURL(space, project string) string {
+	return ProjectURL(space, project) + "/settings"
+}
+func ReleaseURL(space, project, version string) string {
+	return ReleasesURL(space, project) + seg(version)
+}
+func DeployURL(space, project, version string) string {
+	return ReleaseURL(space, project, version) + "/deploy"
+}
+func DeploymentURL(space, project, version, id string) string {
+	return ReleaseURL(space, project, version) + "/deployments" + seg(id)
+}
+
+// LineURL is the anchor of a log line on a page that shows the node.
+func LineURL(page, node string, line int) string {
+	return page + "#" + url.PathEscape(node) + "-L" + strconv.Itoa(line)
+}
