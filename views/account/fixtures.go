@@ -1,0 +1,46 @@
+package account
+
+import (
+	"fmt"
+	"time"
+
+	"octopuses.dev/octopuses/views"
+	"octopuses.dev/octopuses/views/ui"
+)
+
+// Fixtures are the pages of this package in their states.
+func Fixtures() []views.Fixture {
+	at := time.Date(2026, 11, 20, 9, 30, 0, 0, time.UTC)
+	in := func(title string) views.Page { p := views.SamplePage(title, ""); p.Space = nil; return p }
+	out := func(title string) views.Page { return views.Page{Title: title, CSRF: "token"} }
+	wrong := []ui.FieldError{{Name: "username", Message: "The user name or the password is wrong."}}
+	var tiles []SpaceTile
+	var users []User
+	var log []Entry
+	for i := range 60 {
+		tiles = append(tiles, SpaceTile{Slug: fmt.Sprint("s", i), Name: fmt.Sprint("Team ", i+1), Description: "Services of the team", Projects: i * 3, Targets: i * 5})
+		users = append(users, User{Username: fmt.Sprint("user", i), Name: fmt.Sprint("Person ", i+1), Email: fmt.Sprintf("user%d@example.com", i), Admin: i == 0, Disabled: i%9 == 4, LastSeen: at})
+		log = append(log, Entry{At: at, Who: "Ana Lovelace", What: "changed variables", Subject: "Checkout", Href: "/x", From: "192.0.2.7", Denied: i%8 == 3})
+	}
+	keys := []Key{{ID: "1", Purpose: "Builds of the web shop", Hint: "API-7Q", Created: at, LastUsed: at, Expires: at.AddDate(1, 0, 0)}, {ID: "2", Purpose: "Laptop", Hint: "API-KX", Created: at}}
+	settings := Settings{Page: views.SamplePage("Settings", "Settings"), Name: "Payments", Projects: 12, Releases: 840, Targets: 31, CanDelete: true}
+	forbidden := settings
+	forbidden.CanDelete, forbidden.Why = false, "You need SpaceDelete; an administrator can grant it."
+	failed := settings
+	failed.Name, failed.Errors = "", []ui.FieldError{{Name: "name", Message: "A space needs a name."}}
+	return []views.Fixture{
+		{Name: "signin usual", Component: ShowSignIn(SignIn{Page: out("Sign in")})},
+		{Name: "signin failed", Component: ShowSignIn(SignIn{Page: out("Sign in"), Username: "ana", Errors: wrong})},
+		{Name: "setup usual", Component: ShowSetup(Setup{Page: out("Set up this server"), Space: "Default"})},
+		{Name: "setup failed", Component: ShowSetup(Setup{Page: out("Set up this server"), Errors: []ui.FieldError{{Name: "token", Message: "This is not the token that the server printed."}}})},
+		{Name: "spaces empty", Component: ShowSpaces(Spaces{Page: in("Spaces")})},
+		{Name: "spaces huge", Component: ShowSpaces(Spaces{Page: in("Spaces"), Tiles: tiles, CanCreate: true})},
+		{Name: "keys empty", Component: ShowKeys(Keys{Page: in("API keys")})},
+		{Name: "keys usual", Component: ShowKeys(Keys{Page: in("API keys"), Keys: keys, New: "API-7QHX2M4Z9K3V8T1B6N5C"})},
+		{Name: "users usual", Component: ShowUsers(Users{Page: in("People"), Users: users})},
+		{Name: "account usual", Component: ShowAccount(Account{Page: in("Account"), Name: "Ana Lovelace", Username: "ana", Email: "ana@example.com"})},
+		{Name: "audit empty", Component: ShowAudit(Audit{Page: views.SamplePage("Audit", "Settings"), Action: "/audit"})},
+		{Name: "audit usual", Component: ShowAudit(Audit{Page: views.SamplePage("Audit", "Settings"), Action: "/audit", Entries: log, Pager: ui.PagerProps{Text: "1–60 of 812", Next: "?page=2"}})},
+		{Name: "settings usual", Component: ShowSettings(settings)}, {Name: "settings forbidden", Component: ShowSettings(forbidden)}, {Name: "settings failed", Component: ShowSettings(failed)},
+	}
+}
