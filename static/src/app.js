@@ -195,6 +195,6 @@ let follow = false;
 addEventListener('scroll', () => { follow = innerHeight + scrollY >= root.scrollHeight - 40; }, { passive: true });
 new MutationObserver(() => { if (follow && $('.log[data-follow]')) scrollTo(0, root.scrollHeight); }).observe(document, { childList: true, subtree: true });
 
-function ready() { times(); typed(); connect(); for (const d of $$('details[data-target]')) if (d.contains($(':target'))) d.open = true; }
+function ready() { times(); $('.rail [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' }); typed(); connect(); for (const d of $$('details[data-target]')) if (d.contains($(':target'))) d.open = true; }
 document.addEventListener('htmx:afterSettle', ready);
 document.readyState === 'loading' ? document.addEventListener('DOMContentLoaded', ready) : ready();
