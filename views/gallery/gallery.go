@@ -12,6 +12,7 @@ import (
 func Pages() []views.Fixture {
 	p := views.SamplePage("Not found", "")
 	all := []views.Fixture{
+		{Name: "kit", Component: kit()},
 		{Name: "error 404", Component: views.ErrorPage(p, views.Failure{Status: 404, Title: "Not found", Text: "There is no such page, or none that you may see.", RequestID: "01KAV2"})},
 		{Name: "error signed out", Component: views.ErrorPage(views.Page{Title: "Something broke"}, views.Failure{Status: 500, Title: "Something broke", Text: "The fault is ours. It is in the log of the server.", RequestID: "01KAV3"})},
 	}
