@@ -1,0 +1,314 @@
+package instance
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/errs"
+)
+
+// Space is a row of the registry: what the server knows of a space without opening
+// its file.
+type Space struct {
+	Number           int64
+	Name, Slug       string
+	Description      string
+	Folder           string
+	IsDefault        bool
+	TaskQueueStopped bool
+	CreatedAt        time.Time
+}
+
+// ID is the space's API id.
+func (s Space) ID() string { return fmt.Sprintf("Spaces-%d", s.Number) }
+
+// SpaceInput is what is said of a space. Managers are numbers of users.
+type SpaceInput struct {
+	Name, Slug, Description string
+	IsDefault               bool
+	TaskQueueStopped        bool
+	Managers                []int64
+}
+
+const spaceColumns = `id, name, slug, description, folder, is_default, task_queue_stopped, created_at`
+
+func scanSpace(scan func(...any) error) (Space, error) {
+	var s Space
+	var at string
+	err := scan(&s.Number, &s.Name, &s.Slug, &s.Description, &s.Folder, &s.IsDefault, &s.TaskQueueStopped, &at)
+	s.CreatedAt = parseTime(at)
+	return s, err
+}
+
+// Slug makes the form of a name that stands in URLs and names of folders.
+func Slug(name string) string {
+	var b strings.Builder
+	hyphen := false
+	for _, r := range strings.ToLower(name) {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			if hyphen && b.Len() > 0 {
+				b.WriteByte('-')
+			}
+			b.WriteRune(r)
+			hyphen = false
+		} else {
+			hyphen = true
+		}
+	}
+	if b.Len() == 0 {
+		return "space"
+	}
+	return b.String()
+}
+
+func checkSpaceName(name string) error {
+	var c errs.Check
+	c.Require(strings.TrimSpace(name) != "", "Name", "A space needs a name.")
+	c.Require(len([]rune(name)) <= 50, "Name", "The name is longer than 50 characters.")
+	c.Require(!strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }), "Name", "The name holds an invisible character.")
+	return c.Err()
+}
+
+// CreateSpace registers a space whose folder make creates once the input is known to
+// be good. It needs SpaceCreate. The managers become members of its team of space
+// managers. Errors: [errs.Invalid], [errs.Exists].
+func (i *Instance) CreateSpace(ctx context.Context, actor Actor, in SpaceInput, makeFolder func(name, slug string) (folder string, err error)) (Space, error) {
+	if err := actor.require(access.SpaceCreate); err != nil {
+		return Space{}, err
+	}
+	in.Name = strings.TrimSpace(in.Name)
+	if err := checkSpaceName(in.Name); err != nil {
+		return Space{}, err
+	}
+	if len(in.Managers) == 0 {
+		return Space{}, &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "SpaceManagersTeamMembers", Message: "A space needs at least one manager."}}}
+	}
+	if _, err := i.SpaceBy(ctx, in.Name); err == nil {
+		return Space{}, &errs.Error{Kind: errs.Exists, Fields: []errs.Field{{Name: "Name", Message: fmt.Sprintf("A space named '%s' already exists.", in.Name)}}}
+	}
+	slug := Slug(in.Name)
+	if in.Slug != "" {
+		slug = Slug(in.Slug)
+	}
+	folder, err := makeFolder(in.Name, slug)
+	if err != nil {
+		return Space{}, err
+	}
+	var id int64
+	err = i.update(ctx, actor, func(tx *tx) error {
+		free := slug
+		for n := 2; ; n++ {
+			var used bool
+			if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM space WHERE slug = ?)`, free).Scan(&used); err != nil {
+				return err
+			}
+			if !used {
+				break
+			}
+			free = fmt.Sprintf("%s-%d", slug, n)
+		}
+		var first bool
+		if err := tx.QueryRow(`SELECT NOT EXISTS (SELECT 1 FROM space)`).Scan(&first); err != nil {
+			return err
+		}
+		if in.IsDefault {
+			if _, err := tx.Exec(`UPDATE space SET is_default = 0`); err != nil {
+				return err
+			}
+		}
+		res, err := tx.Exec(`INSERT INTO space (name, slug, description, folder, is_default, task_queue_stopped, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+			in.Name, free, in.Description, folder, in.IsDefault || first, in.TaskQueueStopped, i.text(), i.text())
+		if err != nil {
+			return taken(err, "Name", "A space named '%s' already exists.", in.Name)
+		}
+		if id, err = res.LastInsertId(); err != nil {
+			return err
+		}
+		team, err := tx.Exec(`INSERT INTO team (word, space_id, name, description, created_at) VALUES (?, ?, 'Space Managers', 'May do everything inside this space.', ?)`, fmt.Sprintf("spacemanagers-Spaces-%d", id), id, i.text())
+		if err != nil {
+			return err
+		}
+		teamID, err := team.LastInsertId()
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(`INSERT INTO scoped_user_role (team_id, role, space_id) VALUES (?, 'userroles-spacemanager', ?)`, teamID, id); err != nil {
+			return err
+		}
+		for _, m := range in.Managers {
+			if _, err := tx.Exec(`INSERT INTO team_member (team_id, user_id) VALUES (?, ?) ON CONFLICT DO NOTHING`, teamID, m); err != nil {
+				return errs.Wrap(errs.Invalid, err, "There is no user Users-%d.", m)
+			}
+		}
+		return tx.record("Created", "space", fmt.Sprintf("Spaces-%d", id), "Space "+in.Name+" was created")
+	})
+	if err != nil {
+		return Space{}, err
+	}
+	return i.SpaceBy(ctx, fmt.Sprintf("Spaces-%d", id))
+}
+
+// UpdateSpace renames, moves the default, stops or starts the task queue, and sets
+// the managers if some are given. It needs SpaceEdit, or to manage that space.
+func (i *Instance) UpdateSpace(ctx context.Context, actor Actor, s Space, in SpaceInput) (Space, error) {
+	if err := i.mayManage(ctx, actor, s, access.SpaceEdit); err != nil {
+		return s, err
+	}
+	in.Name = strings.TrimSpace(in.Name)
+	if err := checkSpaceName(in.Name); err != nil {
+		return s, err
+	}
+	err := i.update(ctx, actor, func(tx *tx) error {
+		if in.IsDefault {
+			if _, err := tx.Exec(`UPDATE space SET is_default = 0 WHERE id <> ?`, s.Number); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(`UPDATE space SET name = ?, description = ?, is_default = ?, task_queue_stopped = ?, updated_at = ? WHERE id = ?`, in.Name, in.Description, in.IsDefault, in.TaskQueueStopped, i.text(), s.Number); err != nil {
+			return taken(err, "Name", "A space named '%s' already exists.", in.Name)
+		}
+		for _, m := range in.Managers {
+			if _, err := tx.Exec(`INSERT INTO team_member (team_id, user_id) SELECT id, ? FROM team WHERE word = ? ON CONFLICT DO NOTHING`, m, "spacemanagers-"+s.ID()); err != nil {
+				return err
+			}
+		}
+		return tx.record("Modified", "space", s.ID(), "Space "+in.Name+" was changed")
+	})
+	if err != nil {
+		return s, err
+	}
+	return i.SpaceBy(ctx, s.ID())
+}
+
+func (i *Instance) mayManage(ctx context.Context, actor Actor, s Space, p access.Permission) error {
+	err := actor.require(p)
+	if err == nil {
+		return nil
+	}
+	n, ok := cutID("Users-", actor.ID)
+	if !ok {
+		return err
+	}
+	managers, merr := i.Managers(ctx, s)
+	if merr != nil {
+		return merr
+	}
+	if slices.Contains(managers, n) {
+		return nil
+	}
+	return err
+}
+
+// DeleteSpace takes a space out of the registry, after which its folder can go. It
+// needs SpaceDelete, a stopped task queue and the typed name.
+func (i *Instance) DeleteSpace(ctx context.Context, actor Actor, s Space, typed string) error {
+	if err := i.mayManage(ctx, actor, s, access.SpaceDelete); err != nil {
+		return err
+	}
+	if !s.TaskQueueStopped {
+		return errs.New(errs.Blocked, "The task queue of space '%s' is running.", s.Name).WithHint("Stop it in the settings of the space first.")
+	}
+	if typed != s.Name {
+		return &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "Name", Message: fmt.Sprintf("Type the name of the space, '%s', to delete it.", s.Name)}}}
+	}
+	return i.update(ctx, actor, func(tx *tx) error {
+		if _, err := tx.Exec(`DELETE FROM space WHERE id = ?`, s.Number); err != nil {
+			return err
+		}
+		return tx.record("Deleted", "space", s.ID(), "Space "+s.Name+" was deleted")
+	})
+}
+
+// SpaceBy finds one by API id, name or slug.
+func (i *Instance) SpaceBy(ctx context.Context, text string) (Space, error) {
+	n, _ := cutID("Spaces-", text)
+	s, err := scanSpace(i.read.QueryRowContext(ctx, `SELECT `+spaceColumns+` FROM space WHERE id = ? OR name = ? OR slug = ? ORDER BY id = ? DESC, name = ? DESC LIMIT 1`, n, text, text, n, text).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return s, errs.Missing("space", text)
+	}
+	return s, err
+}
+
+// Spaces lists all by name.
+func (i *Instance) Spaces(ctx context.Context) ([]Space, error) {
+	return list(ctx, i, scanSpace, `SELECT `+spaceColumns+` FROM space ORDER BY name`)
+}
+
+// SpacesOf lists those that a user may enter, by name.
+func (i *Instance) SpacesOf(ctx context.Context, user int64) ([]Space, error) {
+	return list(ctx, i, scanSpace, `SELECT `+spaceColumns+` FROM space WHERE id IN (SELECT r.space_id FROM scoped_user_role r JOIN team t ON t.id = r.team_id
+		WHERE t.word = 'everyone' OR t.id IN (SELECT team_id FROM team_member WHERE user_id = ?)) ORDER BY name`, user)
+}
+
+// Managers lists the users who manage a space.
+func (i *Instance) Managers(ctx context.Context, s Space) ([]int64, error) {
+	return list(ctx, i, func(scan func(...any) error) (int64, error) {
+		var n int64
+		return n, scan(&n)
+	}, `SELECT m.user_id FROM team_member m JOIN team t ON t.id = m.team_id WHERE t.word = ? ORDER BY m.user_id`, "spacemanagers-"+s.ID())
+}
+
+// Permissions is what a user may do in a space. It is kept in memory until a team, a
+// member or a role changes. The result allows nothing for a space that the user may
+// not enter.
+func (i *Instance) Permissions(ctx context.Context, user, space int64) (access.Set, error) {
+	key := grantKey{user, space}
+	i.mu.Lock()
+	s, ok := i.grants[key]
+	i.mu.Unlock()
+	if ok {
+		return s, nil
+	}
+	type row struct {
+		role                                    string
+		projects, groups, environments, tenants string
+	}
+	rows, err := list(ctx, i, func(scan func(...any) error) (row, error) {
+		var r row
+		err := scan(&r.role, &r.projects, &r.groups, &r.environments, &r.tenants)
+		return r, err
+	}, `SELECT r.role, r.projects, r.project_groups, r.environments, r.tenants FROM scoped_user_role r JOIN team t ON t.id = r.team_id
+		WHERE (r.space_id = ?1 OR ?1 = 0) AND (t.word = 'everyone' OR t.id IN (SELECT team_id FROM team_member WHERE user_id = ?2))`, space, user)
+	if err != nil {
+		return access.Set{}, err
+	}
+	var grants []access.Grant
+	for _, r := range rows {
+		role, ok := access.RoleByID(r.role)
+		if !ok {
+			continue
+		}
+		if space == 0 {
+			grants = append(grants, access.Grant{Permissions: role.System})
+			continue
+		}
+		g := access.Grant{Permissions: role.Space}
+		for _, part := range []struct {
+			text string
+			to   *[]string
+		}{{r.projects, &g.Projects}, {r.groups, &g.ProjectGroups}, {r.environments, &g.Environments}, {r.tenants, &g.Tenants}} {
+			if err := json.Unmarshal([]byte(part.text), part.to); err != nil {
+				return access.Set{}, fmt.Errorf("decode scoped role: %w", err)
+			}
+		}
+		grants = append(grants, g)
+	}
+	s = access.NewSet(grants...)
+	i.mu.Lock()
+	i.grants[key] = s
+	i.mu.Unlock()
+	return s, nil
+}
+
+// SystemPermissions is what a user may do on the server.
+func (i *Instance) SystemPermissions(ctx context.Context, user int64) (access.Set, error) {
+	return i.Permissions(ctx, user, 0)
+}
