@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,8 +37,12 @@ type Instance struct {
 	now         func() time.Time
 	log         *slog.Logger
 
-	mu     sync.Mutex
-	grants map[grantKey]access.Set // cleared whenever a team, a member or a role changes
+	// One place for each password that is hashed at this moment.
+	hashing chan struct{}
+
+	mu         sync.Mutex
+	grants     map[grantKey]access.Set // cleared whenever a team, a member or a role changes
+	generation uint64                  // counts the clearings: what was read before one is not kept after it
 }
 
 type grantKey struct{ user, space int64 }
@@ -53,7 +58,7 @@ func Open(ctx context.Context, path string, master secrets.Master, o Options) (*
 	if err := migrations.Apply(ctx, path, migrations.Instance); err != nil {
 		return nil, fmt.Errorf("open instance: %w", err)
 	}
-	i := &Instance{master: master, now: o.Now, log: o.Logger, grants: map[grantKey]access.Set{}}
+	i := &Instance{master: master, now: o.Now, log: o.Logger, grants: map[grantKey]access.Set{}, hashing: make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))}
 	var err error
 	if i.write, err = sql.Open("sqlite", migrations.DSN(path, false)); err != nil {
 		return nil, fmt.Errorf("open instance: %w", err)
@@ -125,6 +130,18 @@ type tx struct {
 
 // update runs f in one transaction and forgets cached permissions afterwards.
 func (i *Instance) update(ctx context.Context, actor Actor, f func(tx *tx) error) error {
+	if err := i.note(ctx, actor, f); err != nil {
+		return err
+	}
+	i.mu.Lock()
+	clear(i.grants)
+	i.generation++
+	i.mu.Unlock()
+	return nil
+}
+
+// note runs f, which changes nobody's permissions, in one transaction.
+func (i *Instance) note(ctx context.Context, actor Actor, f func(tx *tx) error) error {
 	sqltx, err := i.write.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
 		return storeError(err)
@@ -133,13 +150,7 @@ func (i *Instance) update(ctx context.Context, actor Actor, f func(tx *tx) error
 	if err := f(&tx{sqltx, i, actor}); err != nil {
 		return storeError(err)
 	}
-	if err := sqltx.Commit(); err != nil {
-		return storeError(err)
-	}
-	i.mu.Lock()
-	clear(i.grants)
-	i.mu.Unlock()
-	return nil
+	return storeError(sqltx.Commit())
 }
 
 // record writes an audit event in the transaction of the change.

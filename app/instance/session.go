@@ -7,7 +7,7 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"errors"
-	"math"
+	"fmt"
 	"strings"
 	"time"
 
@@ -16,167 +16,189 @@ import (
 	"octopuses.dev/octopuses/spaces/errs"
 )
 
-// SessionLife is how long a session lasts after its last use.
-const SessionLife = 7 * 24 * time.Hour
+// A session ends SessionLife after its last use, and in any case SessionMax after
+// the sign-in.
+const (
+	SessionLife = 7 * 24 * time.Hour
+	SessionMax  = 30 * 24 * time.Hour
+)
 
 // Session is a browser that signed in.
 type Session struct {
+	ID        string // names it in lists; worthless as a credential
 	User      User
-	CSRF      string // token that each form sends back
+	CSRF      string // token that each form sends back; "" in lists
 	CreatedAt time.Time
+	SeenAt    time.Time // within an hour
+	ExpiresAt time.Time
+	Address   string
+	UserAgent string
 	hash      string
 }
 
-// Failed sign-ins are counted for the pair of account and address, and for the
-// address alone. A stranger elsewhere therefore cannot lock an account's owner out,
-// and one address cannot try many accounts.
-const (
-	freePerAccount = 5
-	freePerAddress = 20
-	longestBlock   = 15 * time.Minute
-)
+// account is what a sign-in needs of a user.
+type account struct {
+	id   int64
+	hash string
+}
 
 // SignIn checks a password and returns the token of a new session. Errors:
-// [errs.Unauthenticated], the same for an unknown user and a wrong password;
-// [errs.Busy] while too many attempts failed, with the time to wait.
+// [errs.Unauthenticated], the same for an unknown user, a deactivated one and a
+// wrong password; [errs.Busy] while too many attempts failed, with the time to wait.
 func (i *Instance) SignIn(ctx context.Context, username, password, address, agent string) (token string, u User, err error) {
-	pair, alone := "account/"+strings.ToLower(username)+"/"+address, "address/"+address
-	for _, key := range []string{pair, alone} {
-		if err := i.throttled(ctx, key); err != nil {
-			return "", User{}, err
-		}
+	keys := throttleKeys(username, address)
+	if err := i.throttled(ctx, keys); err != nil {
+		return "", User{}, err
 	}
-	var hash string
-	err = i.read.QueryRowContext(ctx, `SELECT password_hash FROM user WHERE username = ? AND is_active = 1 AND is_service = 0`, username).Scan(&hash)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return "", User{}, storeError(err)
+	// A hash takes 19 MiB and some 50 ms: a flood of attempts waits here instead of
+	// taking all memory, and is looked at again, so that it cannot run ahead of the count.
+	select {
+	case i.hashing <- struct{}{}:
+	case <-ctx.Done():
+		return "", User{}, errs.Wrap(errs.Busy, ctx.Err(), "Too many people sign in at once.").WithHint("Try again in a moment.")
 	}
-	if hash == "" || len(password) > 512 {
-		hash, password = dummyHash(), "x" // the same work for a user that does not exist
-	}
-	match, params, err := argon2id.CheckHash(password, hash)
+	a, better, err := i.checkPassword(ctx, keys, username, password)
+	<-i.hashing
 	if err != nil {
 		return "", User{}, err
 	}
-	if !match {
-		if err := i.failed(ctx, map[string]int{pair: freePerAccount, alone: freePerAddress}); err != nil {
-			return "", User{}, err
-		}
-		return "", User{}, errs.New(errs.Unauthenticated, "The user name or the password is wrong.")
-	}
-	if u, err = i.UserBy(ctx, username); err != nil {
-		return "", u, err
-	}
-	better := ""
-	if *params != *hashing {
-		if better, err = hashPassword(password); err != nil {
-			return "", u, err
-		}
+	if u, err = i.User(ctx, a.id); err != nil {
+		return "", User{}, err
 	}
 	token = randomText(52)
-	err = i.update(ctx, Actor{ID: u.APIID(), Name: u.Username, Via: "session", Address: address}, func(tx *tx) error {
+	err = i.note(ctx, Actor{ID: u.APIID(), Name: u.Username, Via: "session", Address: address}, func(tx *tx) error {
+		// The password may have been replaced, or the user deactivated, meanwhile.
+		var still bool
+		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM user WHERE id = ? AND is_active = 1 AND password_hash = ?)`, a.id, a.hash).Scan(&still); err != nil {
+			return err
+		}
+		if !still {
+			return wrongPassword()
+		}
 		if better != "" {
-			if _, err := tx.Exec(`UPDATE user SET password_hash = ? WHERE id = ?`, better, u.ID); err != nil {
+			if _, err := tx.Exec(`UPDATE user SET password_hash = ? WHERE id = ?`, better, a.id); err != nil {
 				return err
 			}
 		}
-		if _, err := tx.Exec(`DELETE FROM throttle WHERE key = ?`, pair); err != nil {
+		if _, err := tx.Exec(`DELETE FROM throttle WHERE key = ?`, keys[0].key); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(`DELETE FROM session WHERE expires_at < ?`, i.text()); err != nil {
 			return err
 		}
 		_, err := tx.Exec(`INSERT INTO session (hash, user_id, created_at, seen_at, expires_at, address, user_agent) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			hashOf(token), u.ID, i.text(), i.text(), i.now().Add(SessionLife).UTC().Format(TimeFormat), address, agent[:min(len(agent), 200)])
+			hashOf(token), a.id, i.text(), i.text(), i.now().Add(SessionLife).UTC().Format(TimeFormat), address, strings.ToValidUTF8(agent[:min(len(agent), 200)], ""))
 		if err != nil {
 			return err
 		}
 		return tx.record("SignedIn", "user", u.APIID(), u.Username+" signed in")
 	})
-	return token, u, err
-}
-
-// dummyHash is of no password that anybody has.
-var dummyHash = func() func() string {
-	hash := ""
-	return func() string {
-		if hash == "" {
-			hash, _ = hashPassword(randomText(40))
-		}
-		return hash
-	}
-}()
-
-func (i *Instance) throttled(ctx context.Context, key string) error {
-	var until sql.NullString
-	err := i.read.QueryRowContext(ctx, `SELECT blocked_until FROM throttle WHERE key = ?`, key).Scan(&until)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	}
 	if err != nil {
-		return storeError(err)
+		return "", User{}, err
 	}
-	if t := parseTimePtr(until); t != nil && i.now().Before(*t) {
-		wait := t.Sub(i.now()).Round(time.Second)
-		return errs.New(errs.Busy, "Too many attempts to sign in failed.").WithHint("Try again in %s.", max(wait, time.Second))
-	}
-	return nil
+	return token, u, nil
 }
 
-// failed counts an attempt; beyond the free ones each doubles the wait.
-func (i *Instance) failed(ctx context.Context, free map[string]int) error {
-	return i.update(ctx, System(), func(tx *tx) error {
-		for key, n := range free {
-			var failures int
-			var since string
-			err := tx.QueryRow(`SELECT failures, since FROM throttle WHERE key = ?`, key).Scan(&failures, &since)
-			if err != nil && !errors.Is(err, sql.ErrNoRows) {
-				return err
-			}
-			if err != nil || i.now().Sub(parseTime(since)) > longestBlock {
-				failures = 0
-			}
-			failures++
-			var until any
-			if over := failures - n; over >= 0 {
-				wait := min(time.Duration(math.Pow(2, float64(min(over, 20))))*time.Second, longestBlock)
-				until = i.now().Add(wait).UTC().Format(TimeFormat)
-			}
-			_, err = tx.Exec(`INSERT INTO throttle (key, failures, since, blocked_until) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (key) DO UPDATE SET failures = ?2, since = ?3, blocked_until = ?4`, key, failures, i.text(), until)
-			if err != nil {
-				return err
-			}
+// checkPassword returns the account whose password this is, and a newer hash of it if
+// the stored one was made with other parameters. It counts the attempt if it failed.
+func (i *Instance) checkPassword(ctx context.Context, keys []throttleKey, username, password string) (a account, better string, err error) {
+	if err := i.throttled(ctx, keys); err != nil {
+		return a, "", err
+	}
+	err = i.read.QueryRowContext(ctx, `SELECT id, password_hash FROM user WHERE username = ? AND is_active = 1 AND is_service = 0`, username).Scan(&a.id, &a.hash)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return a, "", storeError(err)
+	}
+	tried := a.hash
+	if tried == "" || len(password) > maxPassword {
+		tried, password = nobodysHash(), "" // the same work where there is nothing to compare with
+	}
+	match, params, err := argon2id.CheckHash(password, tried)
+	if err != nil {
+		return a, "", fmt.Errorf("check password: %w", err)
+	}
+	if !match || a.hash == "" {
+		if err := i.failed(ctx, keys, username); err != nil {
+			return a, "", err
 		}
-		_, err := tx.Exec(`DELETE FROM throttle WHERE since < ?`, i.now().Add(-24*time.Hour).UTC().Format(TimeFormat))
-		return err
-	})
+		return a, "", wrongPassword()
+	}
+	if *params != hashing() {
+		better, err = hashPassword(password)
+	}
+	return a, better, err
+}
+
+func wrongPassword() error {
+	return errs.New(errs.Unauthenticated, "The user name or the password is wrong.")
 }
 
 // SessionByToken finds the session of a cookie. The error is
 // [errs.Unauthenticated] when there is none.
 func (i *Instance) SessionByToken(ctx context.Context, token string) (Session, error) {
-	s := Session{hash: hashOf(token)}
-	var created, seen, expires string
-	var id int64
-	err := i.read.QueryRowContext(ctx, `SELECT user_id, created_at, seen_at, expires_at FROM session WHERE hash = ?`, s.hash).Scan(&id, &created, &seen, &expires)
+	hash := hashOf(token)
+	s, err := scanSession(i.read.QueryRowContext(ctx, `SELECT `+sessionColumns+` FROM session s JOIN user ON user.id = s.user_id WHERE s.hash = ?`, hash).Scan)
 	none := errs.New(errs.Unauthenticated, "You are not signed in.")
-	if errors.Is(err, sql.ErrNoRows) || err == nil && i.now().After(parseTime(expires)) {
-		return s, none
+	if errors.Is(err, sql.ErrNoRows) {
+		return Session{}, none
 	}
 	if err != nil {
-		return s, storeError(err)
+		return Session{}, storeError(err)
 	}
-	if s.User, err = i.User(ctx, id); err != nil || !s.User.IsActive {
-		return s, none
+	now := i.now()
+	if !s.User.IsActive || now.After(s.ExpiresAt) {
+		return Session{}, none
 	}
-	s.CreatedAt, s.CSRF = parseTime(created), csrf(token)
-	if i.now().Sub(parseTime(seen)) > time.Hour {
-		_, err := i.write.ExecContext(context.WithoutCancel(ctx), `UPDATE session SET seen_at = ?, expires_at = ? WHERE hash = ?`, i.text(), i.now().Add(SessionLife).UTC().Format(TimeFormat), s.hash)
+	s.CSRF = csrf(token)
+	if now.Sub(s.SeenAt) > time.Hour { // an hour's precision keeps the writer free
+		ends := now.Add(SessionLife)
+		if last := s.CreatedAt.Add(SessionMax); ends.After(last) {
+			ends = last
+		}
+		_, err := i.write.ExecContext(context.WithoutCancel(ctx), `UPDATE session SET seen_at = ?, expires_at = ? WHERE hash = ?`, i.text(), ends.UTC().Format(TimeFormat), hash)
 		if err != nil {
 			i.log.Warn("note use of session", "err", err)
 		}
 	}
 	return s, nil
+}
+
+const sessionColumns = `s.hash, s.created_at, s.seen_at, s.expires_at, s.address, s.user_agent, ` + userColumns
+
+func scanSession(scan func(...any) error) (Session, error) {
+	var s Session
+	var created, seen, expires, joined string
+	err := scan(&s.hash, &created, &seen, &expires, &s.Address, &s.UserAgent,
+		&s.User.ID, &s.User.Username, &s.User.DisplayName, &s.User.Email, &s.User.IsActive, &s.User.IsService, &s.User.HasPassword, &joined)
+	if err != nil {
+		return s, err
+	}
+	s.ID = s.hash[:16]
+	s.CreatedAt, s.SeenAt, s.ExpiresAt, s.User.CreatedAt = parseTime(created), parseTime(seen), parseTime(expires), parseTime(joined)
+	return s, nil
+}
+
+// Sessions lists where a user is signed in, last used first.
+func (i *Instance) Sessions(ctx context.Context, user User) ([]Session, error) {
+	return list(ctx, i, scanSession, `SELECT `+sessionColumns+` FROM session s JOIN user ON user.id = s.user_id WHERE s.user_id = ? AND s.expires_at >= ? ORDER BY s.seen_at DESC, s.hash`, user.ID, i.text())
+}
+
+// RevokeSession ends one session of a user, by its ID. It needs UserEdit, or to be
+// that user.
+func (i *Instance) RevokeSession(ctx context.Context, actor Actor, user User, id string) error {
+	if err := i.maySee(ctx, actor, user); err != nil {
+		return err
+	}
+	return i.note(ctx, actor, func(tx *tx) error {
+		res, err := tx.Exec(`DELETE FROM session WHERE user_id = ? AND substr(hash, 1, 16) = ?`, user.ID, id)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return errors.Join(err, errs.Missing("session", id))
+		}
+		return tx.record("SessionRevoked", "user", user.APIID(), "A session of "+user.Username+" was ended")
+	})
 }
 
 func csrf(token string) string {
@@ -186,11 +208,13 @@ func csrf(token string) string {
 }
 
 // CheckCSRF compares in constant time what a form sent.
-func (s Session) CheckCSRF(sent string) bool { return hmac.Equal([]byte(s.CSRF), []byte(sent)) }
+func (s Session) CheckCSRF(sent string) bool {
+	return s.CSRF != "" && hmac.Equal([]byte(s.CSRF), []byte(sent))
+}
 
 // SignOut ends a session.
 func (i *Instance) SignOut(ctx context.Context, s Session) error {
-	return i.update(ctx, Actor{ID: s.User.APIID(), Name: s.User.Username, Via: "session"}, func(tx *tx) error {
+	return i.note(ctx, Actor{ID: s.User.APIID(), Name: s.User.Username, Via: "session", Address: s.Address}, func(tx *tx) error {
 		if _, err := tx.Exec(`DELETE FROM session WHERE hash = ?`, s.hash); err != nil {
 			return err
 		}

@@ -263,6 +263,7 @@ func (i *Instance) Permissions(ctx context.Context, user, space int64) (access.S
 	key := grantKey{user, space}
 	i.mu.Lock()
 	s, ok := i.grants[key]
+	generation := i.generation
 	i.mu.Unlock()
 	if ok {
 		return s, nil
@@ -303,7 +304,9 @@ func (i *Instance) Permissions(ctx context.Context, user, space int64) (access.S
 	}
 	s = access.NewSet(grants...)
 	i.mu.Lock()
-	i.grants[key] = s
+	if i.generation == generation { // otherwise something changed since we read, maybe this
+		i.grants[key] = s
+	}
 	i.mu.Unlock()
 	return s, nil
 }
