@@ -2,6 +2,7 @@ package instance_test
 
 import (
 	"context"
+	"crypto/rand"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -67,4 +68,5 @@ func as(t testing.TB, i *instance.Instance, u instance.User) instance.Actor {
 	return instance.Actor{ID: u.APIID(), Name: u.Username, Via: "session", Permissions: p}
 }
 
-func folder(_, slug string) (string, error) { return slug + "-1", nil }
+// folder makes none; names of folders are unique, as real ones are.
+func folder(_, slug string) (string, error) { return slug + "-" + rand.Text()[:8], nil }

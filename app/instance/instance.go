@@ -122,6 +122,25 @@ func (a Actor) require(p access.Permission) error {
 	return access.Missing(p)
 }
 
+// require is [Actor.require]; a refusal is written to the audit, in a transaction of
+// its own, since the refused one never begins.
+func (i *Instance) require(ctx context.Context, actor Actor, p access.Permission) error {
+	refusal := actor.require(p)
+	if refusal != nil {
+		i.noteDenial(ctx, actor, p)
+	}
+	return refusal
+}
+
+func (i *Instance) noteDenial(ctx context.Context, actor Actor, p access.Permission) {
+	err := i.note(ctx, actor, func(tx *tx) error {
+		return tx.record("Denied", "permission", string(p), actor.Name+" was refused for lack of "+string(p))
+	})
+	if err != nil {
+		i.log.Error("note refusal", "actor", actor.ID, "err", err)
+	}
+}
+
 type tx struct {
 	*sql.Tx
 	i     *Instance
@@ -176,13 +195,16 @@ func parseTimePtr(s sql.NullString) *time.Time {
 }
 
 func storeError(err error) error {
+	var ours *errs.Error
 	var se *sqlite.Error
-	if !errors.As(err, &se) {
+	if errors.As(err, &ours) || !errors.As(err, &se) { // what is worded already stays
 		return err
 	}
 	switch code := se.Code(); {
 	case code == sqlite3.SQLITE_CONSTRAINT_UNIQUE || code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
 		return errs.Wrap(errs.Exists, err, "Something with this name is already there.")
+	case code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+		return errs.Wrap(errs.Invalid, err, "Something that is named here does not exist.")
 	case code&0xff == sqlite3.SQLITE_FULL:
 		return errs.Wrap(errs.Unavailable, err, "The disk of the server is full.").WithHint("Free some space on the disk that holds the data directory; nothing was changed.")
 	case code&0xff == sqlite3.SQLITE_BUSY:
@@ -224,7 +246,8 @@ func (i *Instance) Setting(ctx context.Context, name string) ([]byte, error) {
 	return plain, nil
 }
 
-// SettingOr returns a sealed fact, made and stored by create if there is none.
+// SettingOr returns a sealed fact, made and stored by create if there is none. Of two
+// who create it at once one wins, and both get the winner's.
 func (i *Instance) SettingOr(ctx context.Context, name string, create func() ([]byte, error)) ([]byte, error) {
 	if v, err := i.Setting(ctx, name); err != nil || v != nil {
 		return v, err
@@ -233,12 +256,19 @@ func (i *Instance) SettingOr(ctx context.Context, name string, create func() ([]
 	if err != nil {
 		return nil, err
 	}
-	return v, i.SetSetting(ctx, name, v)
+	err = i.note(ctx, System(), func(tx *tx) error {
+		_, err := tx.Exec(`INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING`, name, i.master.Seal(v, "instance/setting/"+name))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return i.Setting(ctx, name)
 }
 
 // SetSetting stores a sealed fact.
 func (i *Instance) SetSetting(ctx context.Context, name string, value []byte) error {
-	return i.update(ctx, System(), func(tx *tx) error {
+	return i.note(ctx, System(), func(tx *tx) error {
 		_, err := tx.Exec(`INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, i.master.Seal(value, "instance/setting/"+name))
 		return err
 	})

@@ -186,7 +186,7 @@ func (i *Instance) Sessions(ctx context.Context, user User) ([]Session, error) {
 // RevokeSession ends one session of a user, by its ID. It needs UserEdit, or to be
 // that user.
 func (i *Instance) RevokeSession(ctx context.Context, actor Actor, user User, id string) error {
-	if err := i.maySee(ctx, actor, user); err != nil {
+	if err := i.mayActFor(ctx, actor, user); err != nil {
 		return err
 	}
 	return i.note(ctx, actor, func(tx *tx) error {

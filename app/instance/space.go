@@ -3,7 +3,6 @@ package instance
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -81,7 +80,7 @@ func checkSpaceName(name string) error {
 // be good. It needs SpaceCreate. The managers become members of its team of space
 // managers. Errors: [errs.Invalid], [errs.Exists].
 func (i *Instance) CreateSpace(ctx context.Context, actor Actor, in SpaceInput, makeFolder func(name, slug string) (folder string, err error)) (Space, error) {
-	if err := actor.require(access.SpaceCreate); err != nil {
+	if err := i.require(ctx, actor, access.SpaceCreate); err != nil {
 		return Space{}, err
 	}
 	in.Name = strings.TrimSpace(in.Name)
@@ -89,14 +88,26 @@ func (i *Instance) CreateSpace(ctx context.Context, actor Actor, in SpaceInput, 
 		return Space{}, err
 	}
 	if len(in.Managers) == 0 {
-		return Space{}, &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "SpaceManagersTeamMembers", Message: "A space needs at least one manager."}}}
+		return Space{}, noManager()
 	}
-	if _, err := i.SpaceBy(ctx, in.Name); err == nil {
-		return Space{}, &errs.Error{Kind: errs.Exists, Fields: []errs.Field{{Name: "Name", Message: fmt.Sprintf("A space named '%s' already exists.", in.Name)}}}
+	for _, m := range in.Managers { // before there is a folder
+		if _, err := i.User(ctx, m); err != nil {
+			return Space{}, unknownManager(err, m)
+		}
+	}
+	var named bool // before there is a folder
+	if err := i.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM space WHERE name = ?)`, in.Name).Scan(&named); err != nil {
+		return Space{}, storeError(err)
+	}
+	if named {
+		return Space{}, nameTaken(in.Name)
 	}
 	slug := Slug(in.Name)
 	if in.Slug != "" {
 		slug = Slug(in.Slug)
+	}
+	if _, ok := cutID("Spaces-", slug); ok {
+		slug = "space-" + slug // an address must not read as the id of another space
 	}
 	folder, err := makeFolder(in.Name, slug)
 	if err != nil {
@@ -143,10 +154,8 @@ func (i *Instance) CreateSpace(ctx context.Context, actor Actor, in SpaceInput, 
 		if _, err := tx.Exec(`INSERT INTO scoped_user_role (team_id, role, space_id) VALUES (?, 'userroles-spacemanager', ?)`, teamID, id); err != nil {
 			return err
 		}
-		for _, m := range in.Managers {
-			if _, err := tx.Exec(`INSERT INTO team_member (team_id, user_id) VALUES (?, ?) ON CONFLICT DO NOTHING`, teamID, m); err != nil {
-				return errs.Wrap(errs.Invalid, err, "There is no user Users-%d.", m)
-			}
+		if err := tx.setMembers(teamID, in.Managers); err != nil {
+			return err
 		}
 		return tx.record("Created", "space", fmt.Sprintf("Spaces-%d", id), "Space "+in.Name+" was created")
 	})
@@ -156,8 +165,24 @@ func (i *Instance) CreateSpace(ctx context.Context, actor Actor, in SpaceInput, 
 	return i.SpaceBy(ctx, fmt.Sprintf("Spaces-%d", id))
 }
 
-// UpdateSpace renames, moves the default, stops or starts the task queue, and sets
-// the managers if some are given. It needs SpaceEdit, or to manage that space.
+func nameTaken(name string) error {
+	return &errs.Error{Kind: errs.Exists, Fields: []errs.Field{{Name: "Name", Message: fmt.Sprintf("A space named '%s' already exists.", name)}}}
+}
+
+func noManager() error {
+	return &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "SpaceManagersTeamMembers", Message: "A space needs at least one manager."}}}
+}
+
+func unknownManager(err error, user int64) error {
+	if errs.KindOf(err) != errs.NotFound {
+		return err
+	}
+	return &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "SpaceManagersTeamMembers", Message: fmt.Sprintf("There is no user Users-%d.", user)}}}
+}
+
+// UpdateSpace renames, moves the default, stops or starts the task queue, and
+// replaces the managers if some are given. It needs SpaceEdit, or to manage that
+// space; the default concerns all spaces and needs SpaceEdit.
 func (i *Instance) UpdateSpace(ctx context.Context, actor Actor, s Space, in SpaceInput) (Space, error) {
 	if err := i.mayManage(ctx, actor, s, access.SpaceEdit); err != nil {
 		return s, err
@@ -165,6 +190,11 @@ func (i *Instance) UpdateSpace(ctx context.Context, actor Actor, s Space, in Spa
 	in.Name = strings.TrimSpace(in.Name)
 	if err := checkSpaceName(in.Name); err != nil {
 		return s, err
+	}
+	if in.IsDefault != s.IsDefault {
+		if err := i.require(ctx, actor, access.SpaceEdit); err != nil {
+			return s, err
+		}
 	}
 	err := i.update(ctx, actor, func(tx *tx) error {
 		if in.IsDefault {
@@ -175,8 +205,12 @@ func (i *Instance) UpdateSpace(ctx context.Context, actor Actor, s Space, in Spa
 		if _, err := tx.Exec(`UPDATE space SET name = ?, description = ?, is_default = ?, task_queue_stopped = ?, updated_at = ? WHERE id = ?`, in.Name, in.Description, in.IsDefault, in.TaskQueueStopped, i.text(), s.Number); err != nil {
 			return taken(err, "Name", "A space named '%s' already exists.", in.Name)
 		}
-		for _, m := range in.Managers {
-			if _, err := tx.Exec(`INSERT INTO team_member (team_id, user_id) SELECT id, ? FROM team WHERE word = ? ON CONFLICT DO NOTHING`, m, "spacemanagers-"+s.ID()); err != nil {
+		if len(in.Managers) > 0 {
+			var team int64
+			if err := tx.QueryRow(`SELECT id FROM team WHERE word = ?`, "spacemanagers-"+s.ID()).Scan(&team); err != nil {
+				return fmt.Errorf("find the managers of %s: %w", s.ID(), err)
+			}
+			if err := tx.setMembers(team, in.Managers); err != nil {
 				return err
 			}
 		}
@@ -204,6 +238,7 @@ func (i *Instance) mayManage(ctx context.Context, actor Actor, s Space, p access
 	if slices.Contains(managers, n) {
 		return nil
 	}
+	i.noteDenial(ctx, actor, p)
 	return err
 }
 
@@ -213,15 +248,17 @@ func (i *Instance) DeleteSpace(ctx context.Context, actor Actor, s Space, typed 
 	if err := i.mayManage(ctx, actor, s, access.SpaceDelete); err != nil {
 		return err
 	}
-	if !s.TaskQueueStopped {
-		return errs.New(errs.Blocked, "The task queue of space '%s' is running.", s.Name).WithHint("Stop it in the settings of the space first.")
-	}
 	if typed != s.Name {
 		return &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "Name", Message: fmt.Sprintf("Type the name of the space, '%s', to delete it.", s.Name)}}}
 	}
 	return i.update(ctx, actor, func(tx *tx) error {
-		if _, err := tx.Exec(`DELETE FROM space WHERE id = ?`, s.Number); err != nil {
+		// Somebody may have started the queue since s was read.
+		res, err := tx.Exec(`DELETE FROM space WHERE id = ? AND task_queue_stopped = 1`, s.Number)
+		if err != nil {
 			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return errors.Join(err, errs.New(errs.Blocked, "The task queue of space '%s' is running.", s.Name).WithHint("Stop it in the settings of the space first."))
 		}
 		return tx.record("Deleted", "space", s.ID(), "Space "+s.Name+" was deleted")
 	})
@@ -235,6 +272,16 @@ func (i *Instance) SpaceBy(ctx context.Context, text string) (Space, error) {
 		return s, errs.Missing("space", text)
 	}
 	return s, err
+}
+
+// DefaultSpace is the one that a client means who names none. The error is
+// [errs.NotFound] when there is no default.
+func (i *Instance) DefaultSpace(ctx context.Context) (Space, error) {
+	s, err := scanSpace(i.read.QueryRowContext(ctx, `SELECT `+spaceColumns+` FROM space WHERE is_default = 1`).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return s, errs.New(errs.NotFound, "This server has no default space.").WithHint("Name a space, or make one the default.")
+	}
+	return s, storeError(err)
 }
 
 // Spaces lists all by name.
@@ -268,39 +315,23 @@ func (i *Instance) Permissions(ctx context.Context, user, space int64) (access.S
 	if ok {
 		return s, nil
 	}
-	type row struct {
-		role                                    string
-		projects, groups, environments, tenants string
-	}
-	rows, err := list(ctx, i, func(scan func(...any) error) (row, error) {
-		var r row
-		err := scan(&r.role, &r.projects, &r.groups, &r.environments, &r.tenants)
-		return r, err
-	}, `SELECT r.role, r.projects, r.project_groups, r.environments, r.tenants FROM scoped_user_role r JOIN team t ON t.id = r.team_id
-		WHERE (r.space_id = ?1 OR ?1 = 0) AND (t.word = 'everyone' OR t.id IN (SELECT team_id FROM team_member WHERE user_id = ?2))`, space, user)
+	rows, err := list(ctx, i, scanScopedRole, `SELECT `+scopedRoleColumns+` FROM scoped_user_role r JOIN team ON team.id = r.team_id
+		WHERE (r.space_id = ?2 OR ?2 = 0) AND `+inTeam, user, space)
 	if err != nil {
 		return access.Set{}, err
 	}
-	var grants []access.Grant
+	roles := map[string]access.Role{}
+	for _, role := range access.Roles() {
+		roles[role.ID] = role
+	}
+	grants := make([]access.Grant, 0, len(rows))
 	for _, r := range rows {
-		role, ok := access.RoleByID(r.role)
-		if !ok {
-			continue
-		}
+		role := roles[r.Role] // of an unknown one: nothing
 		if space == 0 {
 			grants = append(grants, access.Grant{Permissions: role.System})
 			continue
 		}
-		g := access.Grant{Permissions: role.Space}
-		for _, part := range []struct {
-			text string
-			to   *[]string
-		}{{r.projects, &g.Projects}, {r.groups, &g.ProjectGroups}, {r.environments, &g.Environments}, {r.tenants, &g.Tenants}} {
-			if err := json.Unmarshal([]byte(part.text), part.to); err != nil {
-				return access.Set{}, fmt.Errorf("decode scoped role: %w", err)
-			}
-		}
-		grants = append(grants, g)
+		grants = append(grants, access.Grant{Permissions: role.Space, Projects: r.Projects, ProjectGroups: r.ProjectGroups, Environments: r.Environments, Tenants: r.Tenants})
 	}
 	s = access.NewSet(grants...)
 	i.mu.Lock()

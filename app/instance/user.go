@@ -4,14 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"database/sql"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/alexedwards/argon2id"
@@ -69,6 +67,10 @@ func (in UserInput) check(c *errs.Check) {
 	c.Require(usernames.MatchString(in.Username), "Username", "A user name has 1 to 128 letters, digits and the characters . _ @ + -.")
 	_, id := cutID("Users-", in.Username)
 	c.Require(!id, "Username", "A user name cannot look like the id of a user.")
+	in.checkPassword(c)
+}
+
+func (in UserInput) checkPassword(c *errs.Check) {
 	c.Require(in.Password == "" || len([]rune(in.Password)) >= MinPassword, "Password", "A password has at least %d characters.", MinPassword)
 	c.Require(len(in.Password) <= maxPassword, "Password", "A password has at most %d bytes.", maxPassword)
 	c.Require(!in.IsService || in.Password == "", "Password", "A service account has no password; give it an API key.")
@@ -76,7 +78,7 @@ func (in UserInput) check(c *errs.Check) {
 
 // CreateUser needs UserInvite.
 func (i *Instance) CreateUser(ctx context.Context, actor Actor, in UserInput) (User, error) {
-	if err := actor.require(access.UserInvite); err != nil {
+	if err := i.require(ctx, actor, access.UserInvite); err != nil {
 		return User{}, err
 	}
 	var c errs.Check
@@ -136,21 +138,34 @@ func (t *tx) createUser(in UserInput, hash string) (int64, error) {
 
 // UpdateUser needs UserEdit, or to be that user for names and password.
 func (i *Instance) UpdateUser(ctx context.Context, actor Actor, id int64, in UserInput) (User, error) {
-	self := actor.ID == fmt.Sprintf("Users-%d", id)
-	if err := actor.require(access.UserEdit); err != nil && !self {
-		return User{}, err
-	}
-	var c errs.Check
-	in.check(&c)
-	if err := c.Err(); err != nil {
-		return User{}, err
+	self := actor.ID == User{ID: id}.APIID()
+	if !self { // before the user is looked up: who may not edit learns nothing
+		if err := i.require(ctx, actor, access.UserEdit); err != nil {
+			return User{}, err
+		}
 	}
 	old, err := i.User(ctx, id)
 	if err != nil {
 		return User{}, err
 	}
-	if err := actor.require(access.UserEdit); err != nil {
-		in.IsActive, in.IsService, in.Username = old.IsActive, old.IsService, old.Username
+	if err := i.mayActFor(ctx, actor, old); err != nil {
+		return User{}, err
+	}
+	if actor.require(access.UserEdit) != nil {
+		in.IsActive, in.Username = old.IsActive, old.Username
+	}
+	in.IsService = old.IsService // for good: it decides whether there may be a password
+	var c errs.Check
+	if in.Username == old.Username { // older names may break newer rules
+		in.checkPassword(&c)
+	} else {
+		in.check(&c)
+	}
+	if err := c.Err(); err != nil {
+		return User{}, err
+	}
+	if in.DisplayName == "" {
+		in.DisplayName = in.Username
 	}
 	if self && !in.IsActive {
 		return User{}, errs.New(errs.Blocked, "You cannot deactivate yourself.")
@@ -160,8 +175,11 @@ func (i *Instance) UpdateUser(ctx context.Context, actor Actor, id int64, in Use
 		return User{}, err
 	}
 	err = i.update(ctx, actor, func(tx *tx) error {
-		_, err := tx.Exec(`UPDATE user SET username = ?, display_name = ?, email = ?, is_active = ?, password_hash = CASE WHEN ?5 = '' THEN password_hash ELSE ?5 END, updated_at = ? WHERE id = ?`,
-			in.Username, in.DisplayName, in.Email, in.IsActive, hash, i.text(), id)
+		err := tx.keepAdministrator(func() error {
+			_, err := tx.Exec(`UPDATE user SET username = ?, display_name = ?, email = ?, is_active = ?, password_hash = CASE WHEN ?5 = '' THEN password_hash ELSE ?5 END, updated_at = ? WHERE id = ?`,
+				in.Username, in.DisplayName, in.Email, in.IsActive, hash, i.text(), id)
+			return err
+		})
 		if err != nil {
 			return taken(err, "Username", "There is already a user called '%s'.", in.Username)
 		}
@@ -178,17 +196,31 @@ func (i *Instance) UpdateUser(ctx context.Context, actor Actor, id int64, in Use
 	return i.User(ctx, id)
 }
 
-// maySee is for what belongs to a user alone: sessions and keys.
-func (i *Instance) maySee(_ context.Context, actor Actor, u User) error {
-	if actor.ID == u.APIID() {
+// mayActFor is for what belongs to a user alone: password, sessions, keys. It needs
+// UserEdit, or to be that user. Whoever sets a user's password or makes a key for
+// her can act as her: nobody gets permissions of the system that way.
+func (i *Instance) mayActFor(ctx context.Context, actor Actor, u User) error {
+	if actor.System || actor.ID == u.APIID() {
 		return nil
 	}
-	return actor.require(access.UserEdit)
+	if err := i.require(ctx, actor, access.UserEdit); err != nil {
+		return err
+	}
+	theirs, err := i.SystemPermissions(ctx, u.ID)
+	if err != nil {
+		return err
+	}
+	for _, p := range theirs.Permissions() {
+		if err := i.require(ctx, actor, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // DeleteUser needs UserEdit. Nobody deletes himself.
 func (i *Instance) DeleteUser(ctx context.Context, actor Actor, id int64) error {
-	if err := actor.require(access.UserEdit); err != nil {
+	if err := i.require(ctx, actor, access.UserEdit); err != nil {
 		return err
 	}
 	u, err := i.User(ctx, id)
@@ -198,11 +230,16 @@ func (i *Instance) DeleteUser(ctx context.Context, actor Actor, id int64) error 
 	if actor.ID == u.APIID() {
 		return errs.New(errs.Blocked, "You cannot delete yourself.")
 	}
+	if err := i.mayActFor(ctx, actor, u); err != nil {
+		return err
+	}
 	return i.update(ctx, actor, func(tx *tx) error {
-		if _, err := tx.Exec(`DELETE FROM user WHERE id = ?`, id); err != nil {
-			return err
-		}
-		return tx.record("Deleted", "user", u.APIID(), "User "+u.Username+" was deleted")
+		return tx.keepAdministrator(func() error {
+			if _, err := tx.Exec(`DELETE FROM user WHERE id = ?`, id); err != nil {
+				return err
+			}
+			return tx.record("Deleted", "user", u.APIID(), "User "+u.Username+" was deleted")
+		})
 	})
 }
 
@@ -213,6 +250,14 @@ func (i *Instance) User(ctx context.Context, id int64) (User, error) {
 		return u, errs.Missing("user", fmt.Sprintf("Users-%d", id))
 	}
 	return u, err
+}
+
+func (i *Instance) userByName(ctx context.Context, name string) (User, error) {
+	u, err := scanUser(i.read.QueryRowContext(ctx, `SELECT `+userColumns+` FROM user WHERE username = ?`, name).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return u, errs.Missing("user", name)
+	}
+	return u, storeError(err)
 }
 
 // UserBy finds one by API id or user name.
@@ -247,73 +292,18 @@ func list[T any](ctx context.Context, i *Instance, scan func(func(...any) error)
 	return out, rows.Err()
 }
 
-// HasPeople reports whether the first administrator exists.
-func (i *Instance) HasPeople(ctx context.Context) (bool, error) {
-	var yes bool
-	err := i.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM user)`).Scan(&yes)
-	return yes, err
-}
-
-// SetupToken makes the one-time token with which the first administrator is created
-// in the browser. Only its hash is stored; an older one no longer counts.
-func (i *Instance) SetupToken(ctx context.Context) (string, error) {
-	token := randomText(26)
-	return token, i.SetSetting(ctx, "setup-token", []byte(hashOf(token)))
-}
-
-// CreateFirstAdministrator makes the first user, who administers the server. token
-// is the one printed at the start; "" is for the console, where none is needed.
-// Errors: [errs.Blocked] when there are people already, [errs.Unauthenticated] for
-// a wrong token.
-func (i *Instance) CreateFirstAdministrator(ctx context.Context, actor Actor, token string, in UserInput) (User, error) {
-	if !actor.System {
-		want, err := i.Setting(ctx, "setup-token")
-		if err != nil {
-			return User{}, err
-		}
-		if want == nil || subtle.ConstantTimeCompare(want, []byte(hashOf(token))) != 1 {
-			return User{}, errs.New(errs.Unauthenticated, "The set-up token is wrong or was used.").WithHint("It stands in the server's log; restart the server for a new one.")
-		}
-	}
-	var c errs.Check
-	c.Require(in.Password != "", "Password", "A password is required.")
-	in.check(&c)
-	if err := c.Err(); err != nil {
-		return User{}, err
-	}
-	hash, err := hashPassword(in.Password)
-	if err != nil {
-		return User{}, err
-	}
-	var id int64
-	err = i.update(ctx, actor, func(tx *tx) error {
-		var people bool
-		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM user)`).Scan(&people); err != nil {
-			return err
-		}
-		if people {
-			return errs.New(errs.Blocked, "This server already has an administrator.").WithHint("Sign in instead.")
-		}
-		if id, err = tx.createUser(in, hash); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(`INSERT INTO team_member (team_id, user_id) SELECT id, ? FROM team WHERE word = 'administrators'`, id); err != nil {
-			return err
-		}
-		_, err := tx.Exec(`DELETE FROM setting WHERE name = 'setup-token'`)
-		return err
-	})
-	if err != nil {
-		return User{}, err
-	}
-	return i.User(ctx, id)
-}
-
-// SetPassword is for the console: it replaces a password and ends all sessions.
+// SetPassword is for the console: it replaces a password, ends all sessions, and lets a
+// deactivated user in again.
 func (i *Instance) SetPassword(ctx context.Context, username, password string) error {
-	u, err := i.UserBy(ctx, username)
+	u, err := i.userByName(ctx, username)
 	if err != nil {
 		return err
+	}
+	if u.IsService {
+		return errs.New(errs.Invalid, "'%s' is a service account and has no password.", u.Username).WithHint("Make an API key for it instead.")
+	}
+	if password == "" {
+		return &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "Password", Message: "A password is required."}}}
 	}
 	_, err = i.UpdateUser(ctx, System(), u.ID, UserInput{Username: u.Username, DisplayName: u.DisplayName, Email: u.Email, Password: password, IsActive: true})
 	return err
@@ -333,129 +323,4 @@ func randomText(n int) string {
 		b[i] = alphabet[b[i]&31]
 	}
 	return string(b)
-}
-
-// APIKey is a key as it can be shown: never the key itself.
-type APIKey struct {
-	ID        int64
-	UserID    int64
-	Hint      string
-	Purpose   string
-	CreatedAt time.Time
-	ExpiresAt *time.Time
-	UsedAt    *time.Time
-}
-
-// keys is what Octopus's clients accept as an API key.
-var keys = regexp.MustCompile(`^API-[A-Z0-9]{8,200}$`)
-
-// CreateAPIKey makes a key and returns it once. It needs UserEdit, or to be that
-// user. given is a key to use instead of a random one; only the console may give it.
-func (i *Instance) CreateAPIKey(ctx context.Context, actor Actor, user User, purpose string, expires *time.Time, given string) (APIKey, string, error) {
-	if err := actor.require(access.UserEdit); err != nil && actor.ID != user.APIID() {
-		return APIKey{}, "", err
-	}
-	key := "API-" + randomText(32)
-	if given != "" && actor.System {
-		key = given
-	}
-	var c errs.Check
-	c.Require(keys.MatchString(key), "ApiKey", "An API key looks like API- and at least 8 capital letters or digits.")
-	c.Require(strings.TrimSpace(purpose) != "", "Purpose", "Say what the key is for.")
-	c.Require(expires == nil || expires.After(i.now()), "Expires", "The key would have expired already.")
-	if err := c.Err(); err != nil {
-		return APIKey{}, "", err
-	}
-	var id int64
-	err := i.update(ctx, actor, func(tx *tx) error {
-		var until any
-		if expires != nil {
-			until = expires.UTC().Format(TimeFormat)
-		}
-		res, err := tx.Exec(`INSERT INTO api_key (user_id, hash, hint, purpose, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)`, user.ID, hashOf(key), key[:8], purpose, i.text(), until)
-		if err != nil {
-			return taken(err, "ApiKey", "This key is taken.")
-		}
-		if id, err = res.LastInsertId(); err != nil {
-			return err
-		}
-		return tx.record("Created", "api key", fmt.Sprintf("apikeys-%d", id), fmt.Sprintf("API key %s… was made for %s: %s", key[:8], user.Username, purpose))
-	})
-	if err != nil {
-		return APIKey{}, "", err
-	}
-	k, err := i.APIKey(ctx, user, id)
-	return k, key, err
-}
-
-const apiKeyColumns = `id, user_id, hint, purpose, created_at, expires_at, used_at`
-
-func scanAPIKey(scan func(...any) error) (APIKey, error) {
-	var k APIKey
-	var created string
-	var expires, used sql.NullString
-	err := scan(&k.ID, &k.UserID, &k.Hint, &k.Purpose, &created, &expires, &used)
-	k.CreatedAt, k.ExpiresAt, k.UsedAt = parseTime(created), parseTimePtr(expires), parseTimePtr(used)
-	return k, err
-}
-
-// APIKey returns one key of a user.
-func (i *Instance) APIKey(ctx context.Context, user User, id int64) (APIKey, error) {
-	k, err := scanAPIKey(i.read.QueryRowContext(ctx, `SELECT `+apiKeyColumns+` FROM api_key WHERE id = ? AND user_id = ?`, id, user.ID).Scan)
-	if errors.Is(err, sql.ErrNoRows) {
-		return k, errs.Missing("API key", fmt.Sprintf("apikeys-%d", id))
-	}
-	return k, err
-}
-
-// APIKeys lists the keys of a user, newest first.
-func (i *Instance) APIKeys(ctx context.Context, user User) ([]APIKey, error) {
-	return list(ctx, i, scanAPIKey, `SELECT `+apiKeyColumns+` FROM api_key WHERE user_id = ? ORDER BY id DESC`, user.ID)
-}
-
-// RevokeAPIKey deletes a key. It needs UserEdit, or to be that user.
-func (i *Instance) RevokeAPIKey(ctx context.Context, actor Actor, user User, id int64) error {
-	if err := actor.require(access.UserEdit); err != nil && actor.ID != user.APIID() {
-		return err
-	}
-	k, err := i.APIKey(ctx, user, id)
-	if err != nil {
-		return err
-	}
-	return i.update(ctx, actor, func(tx *tx) error {
-		if _, err := tx.Exec(`DELETE FROM api_key WHERE id = ?`, id); err != nil {
-			return err
-		}
-		return tx.record("Deleted", "api key", fmt.Sprintf("apikeys-%d", id), fmt.Sprintf("API key %s… of %s was revoked", k.Hint, user.Username))
-	})
-}
-
-// UserByAPIKey finds the owner of a key. The error is [errs.Unauthenticated] for an
-// unknown or expired key and for a deactivated owner, without saying which.
-func (i *Instance) UserByAPIKey(ctx context.Context, key string) (User, APIKey, error) {
-	refused := errs.New(errs.Unauthenticated, "The API key is not valid.").WithHint("Make a new one on your account's page.")
-	if !keys.MatchString(key) {
-		return User{}, APIKey{}, refused
-	}
-	k, err := scanAPIKey(i.read.QueryRowContext(ctx, `SELECT `+apiKeyColumns+` FROM api_key WHERE hash = ?`, hashOf(key)).Scan)
-	if errors.Is(err, sql.ErrNoRows) {
-		return User{}, k, refused
-	}
-	if err != nil {
-		return User{}, k, err
-	}
-	u, err := i.User(ctx, k.UserID)
-	if err != nil {
-		return u, k, err
-	}
-	if !u.IsActive || k.ExpiresAt != nil && i.now().After(*k.ExpiresAt) {
-		return User{}, k, refused
-	}
-	// When a key was used last is for people: a minute's precision keeps the writer free.
-	if k.UsedAt == nil || i.now().Sub(*k.UsedAt) > time.Minute {
-		if _, err := i.write.ExecContext(context.WithoutCancel(ctx), `UPDATE api_key SET used_at = ? WHERE id = ?`, i.text(), k.ID); err != nil {
-			i.log.Warn("note use of API key", "err", err)
-		}
-	}
-	return u, k, nil
 }
