@@ -20,7 +20,8 @@ import (
 	"path/filepath"
 
 	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // the driver; no cgo
+	"modernc.org/sqlite" // also the driver; no cgo
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"octopuses.dev/octopuses/spaces/errs"
 )
@@ -74,7 +75,8 @@ func Version(kind Kind) (int, error) {
 }
 
 // Apply creates the file or brings it to the newest schema. Errors: [errs.Blocked]
-// for a file of a newer program, [errs.Invalid] for a file that is not ours.
+// for a file of a newer program, [errs.Invalid] for a file that is not ours; neither
+// is changed.
 func Apply(ctx context.Context, path string, kind Kind) (err error) {
 	want, err := Version(kind)
 	if err != nil {
@@ -85,55 +87,107 @@ func Apply(ctx context.Context, path string, kind Kind) (err error) {
 	if err != nil && !fresh {
 		return fmt.Errorf("look at %s: %w", path, err)
 	}
-	q := url.Values{"_pragma": {"foreign_keys(0)", "busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)"}}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
-	if err != nil {
-		return fmt.Errorf("open %s: %w", path, err)
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	db.SetMaxOpenConns(1)
+	have := 0
 	if !fresh {
-		have, err := look(ctx, db, path, kind)
-		if err != nil || have == want {
+		if have, err = look(ctx, path, kind); err != nil || have == want {
 			return err
 		}
 		if have > want {
 			return errs.New(errs.Blocked, "%s was written by a newer program (schema %d, this program knows %d).", path, have, want).WithHint("Start the newer version of octopuses, or restore a backup made by this one.")
 		}
-		if err := keepCopy(ctx, db, path, have); err != nil {
-			return err
+	}
+	db, err := open(path, url.Values{"_pragma": {"foreign_keys(0)", "busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)"}})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	// The mark comes first: a file whose making was cut short is ours all the same.
+	// Its version is 0 until everything is done, and there is nothing in it to copy.
+	if have == 0 {
+		if _, err := db.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d`, kind.id)); err != nil {
+			return fmt.Errorf("mark %s: %w", path, err)
 		}
+	} else if err := keepCopy(ctx, db, path, have); err != nil {
+		return err
 	}
 	return migrate(ctx, db, path, kind, want)
 }
 
-func look(ctx context.Context, db *sql.DB, path string, kind Kind) (version int, err error) {
+func open(path string, q url.Values) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	db.SetMaxOpenConns(1)
+	return db, nil
+}
+
+// look reads the version of a file on a connection that writes nothing: opening a
+// stranger's file with journal_mode(WAL) would already change it.
+func look(ctx context.Context, path string, kind Kind) (version int, err error) {
+	db, err := open(path, url.Values{"mode": {"rw"}, "_pragma": {"busy_timeout(10000)", "query_only(1)"}})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
 	var id int
-	if err := db.QueryRowContext(ctx, `PRAGMA application_id`).Scan(&id); err != nil {
+	// As statements these read the header alone; as tables they would parse the schema.
+	if err = db.QueryRowContext(ctx, `PRAGMA application_id`).Scan(&id); err == nil {
+		err = db.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version)
+	}
+	var se *sqlite.Error
+	if errors.As(err, &se) && (se.Code()&0xff == sqlite3.SQLITE_NOTADB || se.Code()&0xff == sqlite3.SQLITE_CORRUPT) {
 		return 0, errs.Wrap(errs.Invalid, err, "%s is no database of this program, or it is damaged.", path).WithHint("Restore it from a backup.")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look at %s: %w", path, err)
 	}
 	if id != kind.id {
 		return 0, errs.New(errs.Invalid, "%s is not a file of kind '%s' of this program (application id %#x).", path, kind.name, id)
 	}
-	err = db.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version)
-	return version, err
+	return version, nil
 }
 
-// keepCopy writes a copy of the file as it was beside it, once for each schema.
+// keepCopy writes a copy of the file as it was beside it. A copy that is there is
+// kept when a run that was cut short made it, and replaced when it is of an earlier
+// life of the file, such as before it was restored.
 func keepCopy(ctx context.Context, db *sql.DB, path string, have int) error {
 	copyPath := fmt.Sprintf("%s.before-%d", path, have)
 	if _, err := os.Stat(copyPath); err == nil {
-		return nil
+		var reached int
+		if err := db.QueryRowContext(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&reached); err != nil {
+			return fmt.Errorf("copy %s before migrating: %w", filepath.Base(path), err)
+		}
+		if reached > have {
+			return nil
+		}
 	}
 	part := copyPath + ".part"
-	os.Remove(part)
-	if _, err := db.ExecContext(ctx, `VACUUM INTO ?`, part); err != nil {
+	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("copy %s before migrating: %w", filepath.Base(path), err)
 	}
-	if err := os.Rename(part, copyPath); err != nil {
+	_, err := db.ExecContext(ctx, `VACUUM INTO ?`, part)
+	if err == nil {
+		err = syncFile(part) // VACUUM INTO leaves that to the system
+	}
+	if err == nil {
+		err = os.Rename(part, copyPath)
+	}
+	if err == nil {
+		err = syncFile(filepath.Dir(copyPath))
+	}
+	if err != nil {
 		return fmt.Errorf("copy %s before migrating: %w", filepath.Base(path), err)
 	}
 	return nil
+}
+
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 func migrate(ctx context.Context, db *sql.DB, path string, kind Kind, want int) error {
@@ -159,7 +213,7 @@ func migrate(ctx context.Context, db *sql.DB, path string, kind Kind, want int) 
 	if broken {
 		return fmt.Errorf("migrate %s: a reference is broken afterwards; the file as it was is kept beside it", path)
 	}
-	if _, err := db.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d; PRAGMA user_version = %d`, kind.id, want)); err != nil {
+	if _, err := db.ExecContext(ctx, fmt.Sprintf(`PRAGMA user_version = %d`, want)); err != nil {
 		return fmt.Errorf("mark %s: %w", path, err)
 	}
 	return nil

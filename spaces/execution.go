@@ -21,17 +21,16 @@ type Execution struct {
 	Attempt    int
 	State      string // planned, then the states of execution.Status
 	Message    string
-	LogOffset  int64 // bytes of the target's log that are in the task's log
 	StartedAt  *time.Time
 	EndedAt    *time.Time
 }
 
-const executionColumns = `id, task_id, step_name, action_id, COALESCE(target_id, 0), target_name, attempt, state, message, log_offset, started_at, ended_at`
+const executionColumns = `id, task_id, step_name, action_id, COALESCE(target_id, 0), target_name, attempt, state, message, started_at, ended_at`
 
 func scanExecution(scan func(...any) error) (Execution, error) {
 	var x Execution
 	var started, ended nullText
-	err := scan(&x.ID, &x.TaskID, &x.StepName, &x.ActionID, &x.TargetID, &x.TargetName, &x.Attempt, &x.State, &x.Message, &x.LogOffset, &started, &ended)
+	err := scan(&x.ID, &x.TaskID, &x.StepName, &x.ActionID, &x.TargetID, &x.TargetName, &x.Attempt, &x.State, &x.Message, &started, &ended)
 	x.StartedAt, x.EndedAt = parseTimePtr(started), parseTimePtr(ended)
 	return x, err
 }
@@ -71,11 +70,6 @@ func (tx *Tx) SetExecution(id, state, message string, started, ended *time.Time)
 func (tx *Tx) executionState(id, state, message string) error {
 	_, err := tx.exec(`INSERT INTO execution_state (execution_id, state, message, at) VALUES (?, ?, ?, ?)`, id, state, message, formatTime(tx.Now))
 	return err
-}
-
-// SetLogOffset notes how far the target's log has been taken over.
-func (tx *Tx) SetLogOffset(id string, offset int64) error {
-	return tx.update(`UPDATE execution SET log_offset = ? WHERE id = ?`, offset, id)
 }
 
 func (tx *ReadTx) execution(id string) (Execution, error) {

@@ -47,6 +47,7 @@ type Space struct {
 	leases   int       // guarded by Registry.mu
 	idleFrom time.Time // guarded by Registry.mu; when leases became 0
 	name     atomic.Pointer[string]
+	active   atomic.Bool // the mark is there; written inside writing transactions
 }
 
 // Ref names a space: its id on this server ("Spaces-1"), its folder's name under

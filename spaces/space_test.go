@@ -174,14 +174,19 @@ func TestReleaseIsFrozen(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		dict := variables.NewDictionary()
-		if err := tx.FillVariables(w, variables.Context{}, dict); err != nil {
+		c, err := tx.Compiler(w, "https://octopuses.example")
+		if err != nil {
 			return err
 		}
-		if v, _ := dict.Get("colour"); v.Text != "green" {
-			t.Errorf("the frozen value is %q", v.Text)
+		state, commands := c.Machine().Next(deploy.State{}, deploy.TaskStarted{})
+		spec, err := c.Compile(&state, commands[0].(deploy.StartExecution))
+		if err != nil {
+			return err
 		}
-		if v, _ := dict.Get("Password"); v.Text != "s3cret-one" || !v.Sensitive {
+		if v := spec.Variables["Colour"]; v.Value != "green" {
+			t.Errorf("the frozen value is %q", v.Value)
+		}
+		if v := spec.Variables["Password"]; v.Value != "s3cret-one" || !v.Sensitive {
 			t.Errorf("the secret is %+v", v)
 		}
 		return tx.SaveState(d.ID, deploy.State{Format: 1, Status: deploy.StatusRunning})

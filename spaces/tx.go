@@ -44,10 +44,9 @@ type ReadTx struct {
 // says has changed is told after the commit.
 type Tx struct {
 	*ReadTx
-	events  []Event
-	topics  map[string]struct{}
-	after   []func()
-	touched map[string]struct{} // executions and the like that were already told
+	events []Event
+	topics map[string]struct{}
+	after  []func()
 }
 
 // Context is the caller's context.
@@ -112,8 +111,18 @@ func Update[T any](ctx context.Context, s *Space, actor Actor, f func(tx *Tx) (T
 	if err := tx.writeEvents(); err != nil {
 		return zero, err
 	}
+	_, queue := tx.topics[TopicQueue]
+	_, links := tx.topics[TopicLinks]
+	if queue || links {
+		if err := s.markActive(); err != nil {
+			return zero, err
+		}
+	}
 	if err := sqltx.Commit(); err != nil {
 		return zero, storeError(err)
+	}
+	if (queue || links) && s.registry != nil {
+		s.registry.cfg.Wake(s.ref)
 	}
 	topics := make([]string, 0, len(tx.topics))
 	for t := range tx.topics {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/deploy"
 	"octopuses.dev/octopuses/spaces/errs"
 	"octopuses.dev/octopuses/spaces/variables"
 )
@@ -331,15 +332,55 @@ func (tx *ReadTx) deploymentDictionary(p Project, r Release, e Environment) (*va
 	return d, err
 }
 
-// FillVariables puts the values for a target and a step into a dictionary, secrets
-// opened. It is for the runner.
-func (tx *ReadTx) FillVariables(w Work, ctx variables.Context, d *variables.Dictionary) error {
+// Compiler makes the work of a deployment for its targets. Every secret that it needs
+// is opened now, so that it works outside of the transaction. It is for the runner.
+func (tx *ReadTx) Compiler(w Work, serverURI string) (*deploy.Compiler, error) {
 	sources, err := tx.variableSources(w.Project, w.Release)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	ctx.Environment, ctx.Channel = w.Environment.ID.String(), w.Channel.ID.String()
-	return variables.Resolve(sources, ctx).Fill(d, tx.OpenSecret)
+	opened := map[int64]string{}
+	open := func(ids []int64) error {
+		for _, id := range ids {
+			text, err := tx.OpenSecret(id)
+			if err != nil {
+				return err
+			}
+			opened[id] = text
+		}
+		return nil
+	}
+	for _, s := range sources {
+		if err := open(s.Set.Secrets()); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range w.Process.Secrets() {
+		if err := open([]int64{s.Secret}); err != nil {
+			return nil, err
+		}
+	}
+	group, err := tx.projectGroup(w.Project.GroupID)
+	if err != nil {
+		return nil, err
+	}
+	base := "/spaces/" + tx.Space.Slug() + "/projects/" + w.Project.Slug
+	facts := deploy.Facts{
+		Space: deploy.Named{ID: tx.Space.ID(), Name: tx.Space.Name()}, ProjectGroup: deploy.Named{ID: group.ID.String(), Name: group.Name}, Project: deploy.Named{ID: w.Project.ID.String(), Name: w.Project.Name},
+		Environment: deploy.Named{ID: w.Environment.ID.String(), Name: w.Environment.Name}, Channel: deploy.Named{ID: w.Channel.ID.String(), Name: w.Channel.Name}, Task: deploy.Named{ID: w.Task.ID.String(), Name: w.Task.Kind},
+		EnvironmentSortOrder: w.Environment.SortOrder, Deployment: deploy.Named{ID: w.Deployment.ID.String(), Name: "Deploy to " + w.Environment.Name}, Comments: w.Deployment.Comments,
+		Created: w.Deployment.CreatedAt, Queued: w.Task.QueueTime, CreatedBy: deploy.Person{ID: w.Deployment.CreatedByID, Username: w.Deployment.CreatedBy, DisplayName: w.Deployment.CreatedBy}, ServerURI: serverURI,
+		ProjectPath: base, ReleasePath: base + "/releases/" + w.Release.Version, DeploymentPath: base + "/deployments/" + w.Deployment.ID.String(),
+		SpecificMachines: w.Deployment.Options.SpecificMachineIDs, ExcludedMachines: w.Deployment.Options.ExcludedMachineIDs,
+		Release: deploy.ReleaseFacts{ID: w.Release.ID.String(), Number: w.Release.Version, Notes: w.Release.Notes, Created: w.Release.AssembledAt},
+	}
+	return &deploy.Compiler{Plan: w.Plan, Process: &w.Process, Facts: facts, Sources: sources, Open: func(id int64) (string, error) {
+		text, ok := opened[id]
+		if !ok {
+			return "", fmt.Errorf("secret %d was not opened", id)
+		}
+		return text, nil
+	}}, nil
 }
 
 // OpenSecret opens a sealed value for the runner or for a promotion.

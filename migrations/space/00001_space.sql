@@ -360,7 +360,6 @@ CREATE TABLE execution (
   attempt    INTEGER NOT NULL,
   state      TEXT NOT NULL,                  -- planned accepted running succeeded failed canceled unknown
   message    TEXT NOT NULL DEFAULT '',
-  log_offset INTEGER NOT NULL DEFAULT 0,     -- how far the target's log has been taken over, in bytes
   started_at TEXT,
   ended_at   TEXT,
   updated_at TEXT NOT NULL
