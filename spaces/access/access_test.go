@@ -1,8 +1,13 @@
 package access
 
 import (
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
+
+	"octopuses.dev/octopuses/spaces/errs"
 )
 
 func TestScopes(t *testing.T) {
@@ -89,5 +94,43 @@ func BenchmarkAllows(b *testing.B) {
 	s := NewSet(grants...)
 	for b.Loop() {
 		s.Allows(ReleaseCreate, Scope{Project: "Projects-250", Environment: "Environments-5"})
+	}
+}
+
+func TestRefusalSaysWhatAndWho(t *testing.T) {
+	for _, c := range []struct {
+		p   Permission
+		who string
+	}{{ReleasePromote, "a manager of this space"}, {TeamEdit, "a manager of this space"}, {SpaceCreate, "an administrator of this server"}} {
+		err := Missing(c.p)
+		text := errs.TextOf(err)
+		if !errors.Is(err, errs.Denied) || !strings.Contains(text, string(c.p)) || !strings.Contains(text, c.who) {
+			t.Errorf("%s: %q", c.p, text)
+		}
+	}
+}
+
+// Each permission that a role gives is one of a space or of the system: a misspelled
+// one would be given to nobody.
+func TestRolesGiveKnownPermissions(t *testing.T) {
+	seen := map[string]bool{}
+	for _, r := range Roles() {
+		if seen[r.ID] {
+			t.Errorf("two roles are called %s", r.ID)
+		}
+		seen[r.ID] = true
+		for _, p := range r.Space {
+			if !slices.Contains(SpacePermissions(), p) {
+				t.Errorf("%s gives %s in a space", r.Name, p)
+			}
+		}
+		for _, p := range r.System {
+			if !slices.Contains(systemPermissions, p) {
+				t.Errorf("%s gives %s in the system", r.Name, p)
+			}
+		}
+	}
+	if r, ok := RoleByID("UserRoles-ProjectLead"); !ok || r.ID != "userroles-projectlead" {
+		t.Error("ids of roles have case")
 	}
 }
