@@ -76,7 +76,7 @@ func TestMasterWrapsKeys(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if m.ID() == other.ID() || m.ID() != m.ID() || len(m.ID()) != 16 {
+	if m.ID() == other.ID() || len(m.ID()) != 16 {
 		t.Errorf("names of keys: %s, %s", m.ID(), other.ID())
 	}
 }
