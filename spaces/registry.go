@@ -319,3 +319,6 @@ func (s *Space) Idle(ctx context.Context, quiet func(tx *Tx) (bool, error)) (boo
 		return true, nil
 	})
 }
+
+// Registry is where the space was taken from.
+func (s *Space) Registry() *Registry { return s.registry }

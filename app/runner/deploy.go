@@ -1,0 +1,421 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"octopuses.dev/octopuses/app/targets"
+	"octopuses.dev/octopuses/spaces"
+	"octopuses.dev/octopuses/spaces/deploy"
+	"octopuses.dev/octopuses/spaces/errs"
+	"octopuses.dev/octopuses/spaces/execution"
+)
+
+// deployment is a deployment task that is being done. Its state belongs to the
+// goroutine of loop; watchers only send events.
+type deployment struct {
+	*run
+	work     spaces.Work
+	compiler *deploy.Compiler
+	machine  deploy.Machine
+	state    deploy.State
+	events   chan deploy.Event
+	answered map[string]bool // interruptions whose answer was taken
+}
+
+func (t *run) deploy(ctx context.Context) error {
+	work, err := spaces.Update(ctx, t.space, spaces.Server(), func(tx *spaces.Tx) (spaces.Work, error) { return tx.PlanWork(t.task.ID) })
+	if err != nil {
+		return err
+	}
+	d := &deployment{run: t, work: work, state: work.State, events: make(chan deploy.Event, 64), answered: map[string]bool{}}
+	uri := ""
+	if t.r.cfg.ServerURI != nil {
+		uri = t.r.cfg.ServerURI()
+	}
+	d.compiler, err = spaces.View(ctx, t.space, spaces.Server(), func(tx *spaces.ReadTx) (*deploy.Compiler, error) { return tx.Compiler(work, uri) })
+	if err != nil {
+		return err
+	}
+	d.machine = d.compiler.Machine()
+	if d.state.Status == deploy.StatusNew {
+		t.log.say("Info", fmt.Sprintf("Deploying %s release %s to %s", work.Project.Name, work.Release.Version, work.Environment.Name))
+		for _, warning := range work.Plan.Warnings {
+			t.log.say("Warning", warning)
+		}
+		d.events <- deploy.TaskStarted{}
+	} else {
+		t.log.say("Verbose", "The server was restarted; the deployment goes on where it was.")
+		d.events <- deploy.ServerRestarted{}
+	}
+	return d.loop(ctx)
+}
+
+// loop takes events until the deployment has ended.
+func (d *deployment) loop(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // watchers end with the deployment
+	d.poke()       // somebody may have cancelled or answered while nobody listened
+	for {
+		var e deploy.Event
+		select {
+		case <-ctx.Done():
+			return nil
+		case e = <-d.events:
+		case <-d.signal:
+			if done, err := d.listen(ctx); err != nil || done {
+				return err
+			}
+			continue
+		}
+		done, err := d.take(ctx, e)
+		if err != nil || done {
+			return err
+		}
+	}
+}
+
+// listen turns what people did (cancel, answers) into events.
+func (d *deployment) listen(ctx context.Context) (done bool, err error) {
+	type news struct {
+		task      spaces.Task
+		questions []spaces.Interruption
+	}
+	n, err := spaces.View(ctx, d.space, spaces.Server(), func(tx *spaces.ReadTx) (news, error) {
+		t, err := tx.Task(d.task.ID)
+		if err != nil {
+			return news{}, err
+		}
+		q, err := tx.Interruptions(d.task.ID)
+		return news{t, q}, err
+	})
+	if err != nil {
+		return false, err
+	}
+	if n.task.State == spaces.Cancelling {
+		if done, err := d.take(ctx, deploy.CancelRequested{}); err != nil || done {
+			return done, err
+		}
+	}
+	for _, q := range n.questions {
+		if q.AnsweredAt == nil || q.Answer == "withdrawn" || d.answered[q.Reference] {
+			continue
+		}
+		d.answered[q.Reference] = true
+		d.log.say("Info", fmt.Sprintf("%s answered '%s' to: %s", q.AnsweredBy, q.Answer, q.Title))
+		if done, err := d.take(ctx, deploy.InterruptionAnswered{Interruption: q.Reference, Answer: q.Answer}); err != nil || done {
+			return done, err
+		}
+	}
+	return false, nil
+}
+
+// take works out what an event changes, stores it, and then does it.
+func (d *deployment) take(ctx context.Context, e deploy.Event) (done bool, err error) {
+	next, commands := d.machine.Next(d.state, e)
+	_, restarted := e.(deploy.ServerRestarted)
+	err = spaces.Do(ctx, d.space, spaces.Server(), func(tx *spaces.Tx) error {
+		if !restarted {
+			if err := tx.SaveState(d.work.Deployment.ID, next); err != nil {
+				return err
+			}
+		}
+		for _, c := range commands {
+			if err := d.store(tx, c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	d.tellSteps(d.state, next)
+	d.state = next
+	for _, c := range commands {
+		if d.perform(ctx, c) {
+			done = true
+		}
+	}
+	return done, nil
+}
+
+// store writes the part of a command that belongs to the space's file.
+func (d *deployment) store(tx *spaces.Tx, c deploy.Command) error {
+	switch c := c.(type) {
+	case deploy.StartExecution:
+		ps := d.work.Plan.Steps[c.Step]
+		target, _ := spaces.ParseTargetID(c.Target)
+		return tx.PlanExecution(spaces.Execution{ID: c.Execution, TaskID: d.task.ID, StepName: ps.Name, ActionID: ps.Actions[c.Action].ID, TargetID: target, TargetName: d.targetName(c.Target), Attempt: c.Attempt})
+	case deploy.OpenInterruption:
+		choices := make([]spaces.Choice, len(c.Choices))
+		for i, ch := range c.Choices {
+			choices[i] = spaces.Choice{Value: ch.Value, Label: ch.Label}
+		}
+		return tx.OpenInterruption(spaces.Interruption{TaskID: d.task.ID, Kind: c.Kind, Reference: c.ID, Title: c.Title, Message: c.Message, Choices: choices})
+	case deploy.CloseInterruption:
+		return tx.CloseInterruption(d.task.ID, c.ID, c.Why)
+	case deploy.Finish:
+		state := map[deploy.Status]spaces.TaskState{deploy.StatusSucceeded: spaces.TaskSuccess, deploy.StatusFailed: spaces.TaskFailed, deploy.StatusCanceled: spaces.TaskCanceled}[c.Status]
+		return tx.FinishTask(d.task.ID, state, c.Error, d.log.warnings() > 0)
+	}
+	return nil
+}
+
+func (d *deployment) targetName(id string) string {
+	for _, t := range d.work.Plan.Targets {
+		if t.ID == id {
+			return t.Name
+		}
+	}
+	return id
+}
+
+// tellSteps writes into the log which steps began and ended.
+func (d *deployment) tellSteps(before, after deploy.State) {
+	for i, s := range after.Steps {
+		var old deploy.WorkState
+		if i < len(before.Steps) {
+			old = before.Steps[i].State
+		}
+		if s.State == old {
+			continue
+		}
+		switch s.State {
+		case deploy.Skipped:
+			d.log.step(i, "Info", "Skipped. "+s.Why)
+		case deploy.Done, deploy.Broken, deploy.Canceled:
+			d.log.step(i, "Verbose", "The step has "+map[deploy.WorkState]string{deploy.Done: "succeeded", deploy.Broken: "failed", deploy.Canceled: "been cancelled"}[s.State]+".")
+		}
+	}
+}
+
+// perform does a stored command. It must do no harm when it is done again.
+func (d *deployment) perform(ctx context.Context, c deploy.Command) (finished bool) {
+	switch c := c.(type) {
+	case deploy.StartExecution:
+		state := d.state
+		go d.start(ctx, c, state)
+	case deploy.WatchExecution:
+		go d.watch(ctx, deploy.StartExecution(c), true)
+	case deploy.CancelExecution:
+		go d.cancel(ctx, c)
+	case deploy.OpenInterruption:
+		d.log.say("Wait", c.Title+" "+c.Message)
+	case deploy.Finish:
+		switch c.Status {
+		case deploy.StatusSucceeded:
+			d.log.say("Info", "The deployment has succeeded.")
+		case deploy.StatusCanceled:
+			d.log.say("Warning", "The deployment was cancelled.")
+		default:
+			d.log.say("Error", "The deployment has failed. "+c.Error)
+		}
+		return true
+	}
+	return false
+}
+
+func (d *deployment) send(ctx context.Context, e deploy.Event) {
+	select {
+	case d.events <- e:
+	case <-ctx.Done():
+	}
+}
+
+func (d *deployment) broken(ctx context.Context, c deploy.StartExecution, err error) {
+	d.log.target(c.Step, d.targetName(c.Target), c.Execution, "Error", errs.TextOf(err))
+	d.send(ctx, deploy.ExecutionFinished{Execution: c.Execution, State: deploy.Broken, Message: errs.TextOf(err)})
+}
+
+func (d *deployment) transport(ctx context.Context, target string) (targets.Transport, error) {
+	id, err := spaces.ParseTargetID(target)
+	if err != nil {
+		return nil, err
+	}
+	t, err := spaces.View(ctx, d.space, spaces.Server(), func(tx *spaces.ReadTx) (spaces.Target, error) { return tx.Target(id) })
+	if err != nil {
+		return nil, err
+	}
+	return d.r.cfg.Transports.Transport(targets.Machine{Style: t.Style, URI: t.URI, Thumbprint: t.Thumbprint})
+}
+
+// start brings package and work to a target. As long as it is certain that the target
+// never got the work, being out of reach is a failure; otherwise it is unknown.
+func (d *deployment) start(ctx context.Context, c deploy.StartExecution, state deploy.State) {
+	spec, err := d.compiler.Compile(&state, c)
+	if err != nil {
+		d.broken(ctx, c, err)
+		return
+	}
+	spec.Space = d.space.Name()
+	name := d.targetName(c.Target)
+	deadline, pause, mayHaveIt, told := time.Now().Add(d.r.cfg.Reach), 200*time.Millisecond, false, false
+	for {
+		sent, err := d.deliver(ctx, c, spec)
+		if err == nil {
+			if told {
+				d.log.target(c.Step, name, c.Execution, "Info", "The target can be reached again.")
+			}
+			break
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if !errors.Is(err, errs.Unavailable) && !errors.Is(err, errs.Busy) {
+			d.broken(ctx, c, err)
+			return
+		}
+		mayHaveIt = mayHaveIt || sent && !neverArrived(err)
+		if !told {
+			d.log.target(c.Step, name, c.Execution, "Wait", errs.TextOf(err)+" Trying again.")
+			told = true
+		}
+		if time.Now().After(deadline) {
+			if mayHaveIt {
+				d.send(ctx, deploy.ExecutionUnknown{Execution: c.Execution, Message: "The target went out of reach while the work was handed over."})
+			} else {
+				d.broken(ctx, c, errs.New(errs.Unavailable, "The target could not be reached for %s; nothing was started on it. %s", d.r.cfg.Reach, errs.TextOf(err)))
+			}
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, 5*time.Second)
+	}
+	d.watch(ctx, c, false)
+}
+
+// neverArrived reports whether a request certainly did not reach the target.
+func neverArrived(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// deliver does one attempt. sent tells whether the work itself was on its way.
+func (d *deployment) deliver(ctx context.Context, c deploy.StartExecution, spec execution.Spec) (sent bool, err error) {
+	tr, err := d.transport(ctx, c.Target)
+	if err != nil {
+		return false, err
+	}
+	if p := spec.Package; p != nil {
+		// Verified here as well as there: a damaged file of ours must name us.
+		if err := d.space.Packages().Verify(ctx, p.Digest); err != nil {
+			return false, errs.Wrap(errs.Blocked, err, "Package %s %s: %s", p.ID, p.Version, errs.TextOf(err))
+		}
+		file, err := d.space.Packages().Open(p.Digest)
+		if err != nil {
+			return false, err
+		}
+		defer file.Close()
+		began := time.Now()
+		n, err := tr.Put(ctx, p.Digest, p.Size, file)
+		if err != nil {
+			return false, err
+		}
+		name := d.targetName(c.Target)
+		if n == 0 {
+			d.log.target(c.Step, name, c.Execution, "Verbose", fmt.Sprintf("The target has package %s %s already.", p.ID, p.Version))
+		} else {
+			d.log.target(c.Step, name, c.Execution, "Verbose", fmt.Sprintf("Sent package %s %s: %d bytes in %d ms.", p.ID, p.Version, n, time.Since(began).Milliseconds()))
+		}
+	}
+	_, err = tr.Start(ctx, spec)
+	return true, err
+}
+
+// watch takes over the log of work and sends what becomes of it.
+func (d *deployment) watch(ctx context.Context, c deploy.StartExecution, accepted bool) {
+	name := d.targetName(c.Target)
+	offset := d.log.offset(c.Execution)
+	lost := time.Time{} // since when the target is out of reach
+	for {
+		tr, err := d.transport(ctx, c.Target)
+		var u execution.Update
+		if err == nil {
+			u, err = tr.Watch(ctx, c.Execution, offset, 20*time.Second)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			if lost.IsZero() {
+				lost = time.Now()
+				d.log.target(c.Step, name, c.Execution, "Wait", errs.TextOf(err)+" Waiting for the target.")
+			}
+			if time.Since(lost) > d.r.cfg.Patience {
+				d.send(ctx, deploy.ExecutionUnknown{Execution: c.Execution, Message: fmt.Sprintf("The target has been out of reach for %s.", d.r.cfg.Patience)})
+				lost = time.Now() // and go on asking: its own answer counts if it comes first
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Second):
+			}
+			continue
+		}
+		if !lost.IsZero() {
+			lost = time.Time{}
+			d.log.target(c.Step, name, c.Execution, "Info", "The target can be reached again.")
+		}
+		offset = d.log.takeOver(c.Step, name, c.Execution, u.Entries, u.Next)
+		d.noteState(ctx, u.Status)
+		if e, ok := deploy.Observed(u.Status, accepted); ok {
+			d.send(ctx, e)
+			accepted = true
+		}
+		if u.Status.State.Final() || u.Status.State == execution.Absent {
+			if u.Status.State != execution.Unknown && u.Status.State != execution.Absent {
+				d.forget(ctx, tr, c.Execution)
+			}
+			return
+		}
+	}
+}
+
+func (d *deployment) noteState(ctx context.Context, st execution.Status) {
+	err := spaces.Do(ctx, d.space, spaces.Server(), func(tx *spaces.Tx) error {
+		return tx.SetExecution(st.ID, string(st.State), st.Message, st.Started, st.Ended)
+	})
+	if err != nil && ctx.Err() == nil {
+		d.r.cfg.Logger.Error("note state of execution", "execution", st.ID, "err", err)
+	}
+}
+
+// forget lets the target clean up, once the end is stored here. A target that does not
+// hear it keeps a folder; nothing depends on it.
+func (d *deployment) forget(ctx context.Context, tr targets.Transport, id string) {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	time.AfterFunc(3*time.Second, func() {
+		defer stop()
+		if err := tr.Forget(ctx, id); err != nil {
+			d.r.cfg.Logger.Debug("forget execution", "execution", id, "err", err)
+		}
+	})
+}
+
+func (d *deployment) cancel(ctx context.Context, c deploy.CancelExecution) {
+	for ctx.Err() == nil {
+		tr, err := d.transport(ctx, c.Target)
+		if err == nil {
+			err = tr.Cancel(ctx, c.Execution)
+		}
+		if err == nil {
+			return
+		}
+		if errors.Is(err, errs.NotFound) {
+			d.send(ctx, deploy.ExecutionUnknown{Execution: c.Execution, Message: "The target does not know this work."})
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
