@@ -71,15 +71,19 @@ func (tx *ReadTx) Incarnation() (string, error) {
 	return one[string](tx, `SELECT incarnation FROM space_meta WHERE id = 1`)
 }
 
-// CardNumber counts the cards that this space has issued.
-func (tx *ReadTx) CardNumber() (int64, error) {
-	return one[int64](tx, `SELECT card_number FROM space_meta WHERE id = 1`)
+// Card is the newest card of this space and its number; nil and 0 before the first.
+func (tx *ReadTx) Card() (card []byte, number int64, err error) {
+	err = tx.queryRow(`SELECT card, card_number FROM space_meta WHERE id = 1`).Scan(&card, &number)
+	return card, number, err
 }
 
-// NextCardNumber counts one more card.
-func (tx *Tx) NextCardNumber() (int64, error) {
-	if err := tx.update(`UPDATE space_meta SET card_number = card_number + 1 WHERE id = 1`); err != nil {
-		return 0, err
-	}
-	return tx.CardNumber()
+// SetCard stores a card that this space issued.
+func (tx *Tx) SetCard(card []byte, number int64) error {
+	return tx.update(`UPDATE space_meta SET card = ?, card_number = ? WHERE id = 1`, card, number)
+}
+
+// Salt makes 32 bytes that hide a secret of a release in its commitment: always the
+// same for the same secret, and known to nobody without the space's key.
+func (tx *ReadTx) Salt(releaseULID, key string) []byte {
+	return tx.Space.key.Derive("commitment/" + tx.Space.ulid + "/" + releaseULID + "/" + key)
 }

@@ -248,7 +248,7 @@ CREATE TABLE promotion (
   version      TEXT NOT NULL,
   core_digest  TEXT NOT NULL DEFAULT '',
   digest       TEXT NOT NULL DEFAULT '',     -- of the signed envelope, once made
-  envelope     BLOB,                         -- the message with its sealed parts, exactly as signed
+  prepared     BLOB,                         -- sealed parts and statement, made once, before the place in the sequence is taken
   seq          INTEGER,
   state        TEXT NOT NULL,                -- see docs/formats/link.md
   reason       TEXT NOT NULL DEFAULT '',
@@ -351,6 +351,7 @@ CREATE TABLE space_meta (
   master_key_id  TEXT NOT NULL,
   wrapped_key    BLOB NOT NULL,
   identity       BLOB,                        -- signing and sealing keys, sealed with the space's key
+  card           BLOB,                        -- the newest card of this space, as signed
   card_number    INTEGER NOT NULL DEFAULT 0,
   created_at     TEXT NOT NULL
 ) STRICT;

@@ -14,6 +14,7 @@ package secrets
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -154,4 +155,14 @@ func createMaster(path string) (Master, error) {
 		return Master{}, fmt.Errorf("create master key: %w", err)
 	}
 	return m, nil
+}
+
+// Derive makes 32 bytes for a purpose that cannot be computed without the key and do not
+// tell it (HKDF-SHA256, RFC 5869).
+func (k *Key) Derive(purpose string) []byte {
+	b, err := hkdf.Key(sha256.New, k.raw[:], nil, "octopuses-derive-v1/"+purpose, 32)
+	if err != nil {
+		panic(err) // only for a length that SHA-256 cannot give
+	}
+	return b
 }

@@ -1,0 +1,412 @@
+package spaces
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/errs"
+	"octopuses.dev/octopuses/spaces/packages"
+	"octopuses.dev/octopuses/spaces/steps"
+	"octopuses.dev/octopuses/spaces/variables"
+	"octopuses.dev/octopuses/spaces/versions"
+)
+
+// Inbound is a release that came in a bundle and waits for a decision, or got one. Its
+// state is incomplete, verified, accepted, rejected or superseded.
+type Inbound struct {
+	ID            InboundID
+	LinkID        LinkID
+	LinkName      string
+	InboxID       int64
+	ReleaseULID   string
+	ProjectULID   string
+	ProjectName   string
+	Version       string
+	CoreDigest    string
+	PromotionULID string
+	State         string
+	Reason        string
+	ProjectID     ProjectID // 0 before acceptance
+	ReleaseID     ReleaseID
+	ReceivedAt    time.Time
+	Via           string
+	DecidedAt     *time.Time
+	DecidedBy     string
+	Missing       int // package files that are not here yet
+	Wanted        int
+}
+
+const inboundColumns = `i.id, i.link_id, l.local_name, i.inbox_id, i.release_ulid, i.project_ulid, i.project_name, i.version, i.core_digest, i.promotion_ulid, i.state, i.reason, COALESCE(i.project_id, 0), COALESCE(i.release_id, 0), i.received_at, i.via, i.decided_at, i.decided_by,
+	(SELECT count(*) FROM zone_blob_want w WHERE w.inbound_id = i.id AND w.state = 'missing'), (SELECT count(*) FROM zone_blob_want w WHERE w.inbound_id = i.id)`
+const inboundFrom = `inbound i JOIN zone_link l ON l.id = i.link_id`
+
+func scanInbound(scan func(...any) error) (Inbound, error) {
+	var i Inbound
+	var received string
+	var decided nullText
+	err := scan(&i.ID, &i.LinkID, &i.LinkName, &i.InboxID, &i.ReleaseULID, &i.ProjectULID, &i.ProjectName, &i.Version, &i.CoreDigest, &i.PromotionULID, &i.State, &i.Reason, &i.ProjectID, &i.ReleaseID, &received, &i.Via, &decided, &i.DecidedBy, &i.Missing, &i.Wanted)
+	i.ReceivedAt, i.DecidedAt = parseTime(received), parseTimePtr(decided)
+	return i, err
+}
+
+// InboundInput is a verified bundle.
+type InboundInput struct {
+	Link          LinkID
+	Inbox         int64
+	ReleaseULID   string
+	ProjectULID   string
+	ProjectName   string
+	Version       string
+	CoreDigest    string
+	PromotionULID string
+	Via           string
+	Packages      []packages.Blob
+}
+
+// AddInbound puts a verified bundle into the inbox of people. The same release again is
+// the same entry. The error is [errs.Blocked] when the release has another core digest
+// than before: a release cannot change after it left.
+func (tx *Tx) AddInbound(in InboundInput) (Inbound, error) {
+	l, err := tx.link(in.Link)
+	if err != nil {
+		return Inbound{}, err
+	}
+	if !l.AcceptBundles {
+		return Inbound{}, errs.New(errs.Blocked, "Releases from '%s' are not accepted here.", l.LocalName).WithHint("Allow it on the page of the link.")
+	}
+	if core, err := one[string](tx.ReadTx, `SELECT COALESCE((SELECT core_digest FROM inbound WHERE release_ulid = ? LIMIT 1), '')`, in.ReleaseULID); err != nil {
+		return Inbound{}, err
+	} else if core != "" && core != in.CoreDigest {
+		return Inbound{}, errs.New(errs.Blocked, "Release %s was here before with the core digest %s and now comes with %s.", in.Version, core[:12], in.CoreDigest[:12]).WithHint("A release cannot change after it left. Ask whoever sent it.")
+	}
+	if old, err := scanInbound(tx.queryRow(`SELECT `+inboundColumns+` FROM `+inboundFrom+` WHERE i.link_id = ? AND i.release_ulid = ?`, int64(in.Link), in.ReleaseULID).Scan); err == nil {
+		if old.State == "rejected" {
+			// Sent again as a new promotion, it is up for a new decision.
+			if err := tx.update(`UPDATE inbound SET state = 'verified', reason = '', decided_at = NULL, decided_by = '', promotion_ulid = ?, inbox_id = ? WHERE id = ?`, in.PromotionULID, in.Inbox, int64(old.ID)); err != nil {
+				return old, err
+			}
+			return tx.completeness(old.ID)
+		}
+		tx.record(Event{Category: "BundleReceivedAgain", Entity: "inbound", EntityID: old.ID.String(), Reference: in.PromotionULID, Message: fmt.Sprintf("Release %s of %s was received again from %s", in.Version, in.ProjectName, l.LocalName)})
+		return old, nil
+	}
+	n, err := tx.insert(`INSERT INTO inbound (link_id, inbox_id, release_ulid, project_ulid, project_name, version, core_digest, promotion_ulid, state, received_at, via) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'incomplete', ?, ?)`,
+		int64(in.Link), in.Inbox, in.ReleaseULID, in.ProjectULID, in.ProjectName, in.Version, in.CoreDigest, in.PromotionULID, formatTime(tx.Now), in.Via)
+	if err != nil {
+		return Inbound{}, err
+	}
+	for _, b := range in.Packages {
+		_, err := tx.exec(`INSERT INTO zone_blob_want (link_id, digest, size, inbound_id, state) VALUES (?, ?, ?, ?, CASE WHEN EXISTS (SELECT 1 FROM zone_blob_known k WHERE k.link_id = ?1 AND k.digest = ?2) THEN 'here' ELSE 'missing' END) ON CONFLICT DO NOTHING`, int64(in.Link), b.Digest, b.Size, n)
+		if err != nil {
+			return Inbound{}, err
+		}
+	}
+	tx.record(Event{Category: "BundleReceived", Entity: "inbound", EntityID: InboundID(n).String(), Reference: in.PromotionULID, Message: fmt.Sprintf("Release %s of %s came from %s by %s and its signature holds (core %s)", in.Version, in.ProjectName, l.LocalName, in.Via, in.CoreDigest)})
+	return tx.completeness(InboundID(n))
+}
+
+// completeness moves an entry between incomplete and verified.
+func (tx *Tx) completeness(id InboundID) (Inbound, error) {
+	i, err := tx.inbound(id)
+	if err != nil {
+		return i, err
+	}
+	if i.State == "incomplete" && i.Missing == 0 {
+		if err := tx.update(`UPDATE inbound SET state = 'verified' WHERE id = ?`, int64(id)); err != nil {
+			return i, err
+		}
+		// An earlier release of the same project that nobody decided on is not needed any more.
+		_, err := tx.exec(`UPDATE inbound SET state = 'superseded' WHERE link_id = ? AND project_ulid = ? AND id < ? AND state IN ('verified')`, int64(i.LinkID), i.ProjectULID, int64(id))
+		if err != nil {
+			return i, err
+		}
+	}
+	tx.changed("promotions", "inbox")
+	return tx.inbound(id)
+}
+
+// Wanted is a package file that an inbound release of a link needs.
+type Wanted struct {
+	Digest string
+	Size   int64
+}
+
+// Wants lists the missing package files of a link: what may be asked for and offered
+// over it, and nothing else.
+func (tx *ReadTx) Wants(link LinkID) ([]Wanted, error) {
+	return list(tx, func(scan func(...any) error) (Wanted, error) {
+		var w Wanted
+		return w, scan(&w.Digest, &w.Size)
+	}, `SELECT DISTINCT digest, size FROM zone_blob_want WHERE link_id = ? AND state = 'missing' ORDER BY size, digest`, int64(link))
+}
+
+// BlobArrived notes that a package file is in the store. It counts for every link and
+// release that wants these bytes.
+func (tx *Tx) BlobArrived(b packages.Blob) error {
+	if err := tx.addBlob(b); err != nil {
+		return err
+	}
+	waiting, err := list(tx.ReadTx, func(scan func(...any) error) (InboundID, error) {
+		var id InboundID
+		return id, scan(&id)
+	}, `SELECT inbound_id FROM zone_blob_want WHERE digest = ? AND state = 'missing'`, b.Digest)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.exec(`INSERT INTO zone_blob_known (link_id, digest) SELECT DISTINCT link_id, digest FROM zone_blob_want WHERE digest = ? ON CONFLICT DO NOTHING`, b.Digest); err != nil {
+		return err
+	}
+	if _, err := tx.exec(`UPDATE zone_blob_want SET state = 'here' WHERE digest = ?`, b.Digest); err != nil {
+		return err
+	}
+	for _, id := range waiting {
+		if _, err := tx.completeness(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// KnowsBlob notes that the peer of a link has a package file: a basis for recipes.
+func (tx *Tx) KnowsBlob(link LinkID, digest string) error {
+	_, err := tx.exec(`INSERT INTO zone_blob_known (link_id, digest) VALUES (?, ?) ON CONFLICT DO NOTHING`, int64(link), digest)
+	return err
+}
+
+// KnownBlobs lists the files that the peer of a link is known to have, of packages with
+// one of these ids, newest first.
+func (tx *ReadTx) KnownBlobs(link LinkID, packageID string) ([]packages.Blob, error) {
+	return list(tx, func(scan func(...any) error) (packages.Blob, error) {
+		var b packages.Blob
+		return b, scan(&b.Digest, &b.Size)
+	}, `SELECT DISTINCT k.digest, b.size FROM zone_blob_known k JOIN package_blob b ON b.digest = k.digest JOIN release_package rp ON rp.digest = k.digest WHERE k.link_id = ? AND rp.package_id = ? ORDER BY rp.release_id DESC LIMIT 4`, int64(link), packageID)
+}
+
+func (tx *ReadTx) inbound(id InboundID) (Inbound, error) {
+	i, err := scanInbound(tx.queryRow(`SELECT `+inboundColumns+` FROM `+inboundFrom+` WHERE i.id = ?`, int64(id)).Scan)
+	return i, notFound(err, "inbound release", id.String())
+}
+
+// Inbound returns one. It needs ReleaseView.
+func (tx *ReadTx) Inbound(id InboundID) (Inbound, error) {
+	if err := tx.require(access.ReleaseView, access.Scope{}); err != nil {
+		return Inbound{}, err
+	}
+	return tx.inbound(id)
+}
+
+// Inbox lists what came, newest first; state "" is all.
+func (tx *ReadTx) Inbox(state string, take int) ([]Inbound, error) {
+	if err := tx.require(access.ReleaseView, access.Scope{}); err != nil {
+		return nil, err
+	}
+	return list(tx, scanInbound, `SELECT `+inboundColumns+` FROM `+inboundFrom+` WHERE ?1 = '' OR i.state = ?1 ORDER BY i.id DESC LIMIT ?2`, state, take)
+}
+
+// Acceptance is a verified bundle, opened, with the choices of whoever accepts it.
+type Acceptance struct {
+	Inbound     InboundID
+	LifecycleID LifecycleID    // of the remote project; 0: the default or what it has
+	GroupID     ProjectGroupID // 0: the default or what it has
+	Description string
+	Notes       string
+	Process     steps.Process
+	Secrets     map[string]string // of the process, by path
+	Variables   []OpenVariable
+	Templates   []VariableTemplate
+	Packages    []ReleasePackage
+	Values      map[EnvironmentID]map[string]string // of templates
+}
+
+// AcceptInbound makes the release of the remote project. It needs BundleApprove. The
+// project is created at the first acceptance. Errors: [errs.Blocked] when package files
+// are missing or it was decided already.
+func (tx *Tx) AcceptInbound(in Acceptance) (Release, error) {
+	if err := tx.require(access.BundleApprove, access.Scope{}); err != nil {
+		return Release{}, err
+	}
+	i, err := tx.inbound(in.Inbound)
+	if err != nil {
+		return Release{}, err
+	}
+	switch i.State {
+	case "verified":
+	case "incomplete":
+		return Release{}, errs.New(errs.Blocked, "%d of %d package files of this release are not here yet.", i.Missing, i.Wanted).WithHint("Wait for the link, or bring them as files.")
+	default:
+		return Release{}, errs.New(errs.Stale, "This release is %s already.", i.State)
+	}
+	l, err := tx.link(i.LinkID)
+	if err != nil {
+		return Release{}, err
+	}
+	if err := l.Usable(); err != nil {
+		return Release{}, err
+	}
+	p, err := tx.remoteProject(l, i, in)
+	if err != nil {
+		return Release{}, err
+	}
+	r, err := tx.remoteRelease(p, l, i, in)
+	if err != nil {
+		return Release{}, err
+	}
+	for e, values := range in.Values {
+		if err := tx.SetTemplateValues(p.ID, e, in.Templates, values); err != nil {
+			return Release{}, err
+		}
+	}
+	err = tx.update(`UPDATE inbound SET state = 'accepted', project_id = ?, release_id = ?, decided_at = ?, decided_by = ? WHERE id = ?`, int64(p.ID), int64(r.ID), formatTime(tx.Now), tx.Actor.Name, int64(i.ID))
+	if err != nil {
+		return Release{}, err
+	}
+	tx.record(Event{Category: "BundleAccepted", Entity: "inbound", EntityID: i.ID.String(), ProjectID: p.ID, Reference: i.PromotionULID, Message: fmt.Sprintf("Release %s of %s was accepted (core %s)", i.Version, p.Name, i.CoreDigest)})
+	tx.changed("promotions", "inbox", "dashboard", "project/"+p.ID.String(), TopicLinks)
+	return r, nil
+}
+
+func (tx *Tx) remoteProject(l Link, i Inbound, in Acceptance) (Project, error) {
+	p, err := scanProject(tx.queryRow(`SELECT `+projectColumns+` FROM project WHERE link_id = ? AND remote_ulid = ?`, int64(l.ID), i.ProjectULID).Scan)
+	if err == nil {
+		if in.LifecycleID != 0 && in.LifecycleID != p.LifecycleID {
+			if err := tx.update(`UPDATE project SET lifecycle_id = ? WHERE id = ?`, int64(in.LifecycleID), int64(p.ID)); err != nil {
+				return p, err
+			}
+		}
+		settings := p.Settings
+		settings.Templates = in.Templates
+		b, err := json.Marshal(settings)
+		if err != nil {
+			return p, err
+		}
+		if err := tx.update(`UPDATE project SET settings = ?, remote_name = ?, updated_at = ?, updated_by = ? WHERE id = ?`, string(b), i.ProjectName, formatTime(tx.Now), tx.Actor.Name, int64(p.ID)); err != nil {
+			return p, err
+		}
+		return tx.project(p.ID)
+	}
+	if errs.KindOf(notFound(err, "project", "")) != errs.NotFound {
+		return p, err
+	}
+	input := ProjectInput{Name: l.LocalName + ": " + i.ProjectName, Description: in.Description, GroupID: in.GroupID, LifecycleID: in.LifecycleID}
+	input.Settings.Templates = in.Templates
+	if input.GroupID == 0 {
+		if input.GroupID, err = one[ProjectGroupID](tx.ReadTx, `SELECT id FROM project_group ORDER BY is_default DESC, id LIMIT 1`); err != nil {
+			return p, err
+		}
+	}
+	if input.LifecycleID == 0 {
+		if input.LifecycleID, err = one[LifecycleID](tx.ReadTx, `SELECT id FROM lifecycle ORDER BY is_default DESC, id LIMIT 1`); err != nil {
+			return p, err
+		}
+	}
+	return tx.createProject(input, remoteOrigin{link: l.ID, ulid: i.ProjectULID, name: i.ProjectName})
+}
+
+func (tx *Tx) remoteRelease(p Project, l Link, i Inbound, in Acceptance) (Release, error) {
+	process := in.Process.Clone()
+	err := process.MapSecrets(func(path string, v steps.PropertyValue) (steps.PropertyValue, error) {
+		text, ok := in.Secrets[path]
+		if !v.HasValue || !ok {
+			v.HasValue, v.Secret, v.NewValue = false, 0, nil
+			return v, nil
+		}
+		id, err := tx.putSecret(text)
+		v.Secret, v.NewValue = int64(id), nil
+		return v, err
+	})
+	if err != nil {
+		return Release{}, err
+	}
+	body, err := json.Marshal(process)
+	if err != nil {
+		return Release{}, err
+	}
+	processHash, err := tx.putSnapshot(kindProcess, body)
+	if err != nil {
+		return Release{}, err
+	}
+	set := variables.Set{Variables: []variables.Variable{}}
+	for _, v := range in.Variables {
+		stored := v.Variable
+		stored.Origin = l.LocalName
+		if stored.IsSensitive {
+			id, err := tx.putSecret(v.Plain)
+			if err != nil {
+				return Release{}, err
+			}
+			stored.Secret, stored.Value = int64(id), nil
+		}
+		set.Variables = append(set.Variables, stored)
+	}
+	set.Normalize(tx.phaseID())
+	if err := set.Validate(); err != nil {
+		return Release{}, err
+	}
+	if body, err = json.Marshal(set); err != nil {
+		return Release{}, err
+	}
+	variableHash, err := tx.putSnapshot(kindVariables, body)
+	if err != nil {
+		return Release{}, err
+	}
+	channel, err := tx.DefaultChannel(p.ID)
+	if err != nil {
+		return Release{}, err
+	}
+	v, err := versions.Parse(i.Version)
+	if err != nil {
+		return Release{}, err
+	}
+	version, key := i.Version, v.SortKey()
+	// Another release with the same number (deleted and made again at its owner) stays
+	// apart and says so.
+	for n := 2; ; n++ {
+		other, err := tx.releaseByKey(p.ID, key)
+		if errs.KindOf(err) == errs.NotFound {
+			break
+		}
+		if err != nil {
+			return Release{}, err
+		}
+		if other.ULID == i.ReleaseULID {
+			return other, nil
+		}
+		base, _, _ := strings.Cut(i.Version, "+")
+		version = fmt.Sprintf("%s+%d", base, n)
+		key = fmt.Sprintf("%s+%d", v.SortKey(), n)
+	}
+	r := Release{ULID: i.ReleaseULID, ProjectID: p.ID, ChannelID: channel.ID, Version: version, Notes: in.Notes, ProcessHash: processHash, VariableHash: variableHash, Templates: in.Templates, CoreDigest: i.CoreDigest,
+		AssembledAt: tx.Now, AssembledBy: l.LocalName, Packages: in.Packages}
+	if r.ID, err = tx.insertRelease(r, key); err != nil {
+		return Release{}, err
+	}
+	tx.changed("releases")
+	return tx.release(r.ID)
+}
+
+// RejectInbound refuses a release with a reason that its sender hears. It needs
+// BundleApprove.
+func (tx *Tx) RejectInbound(id InboundID, reason string) (Inbound, error) {
+	if err := tx.require(access.BundleApprove, access.Scope{}); err != nil {
+		return Inbound{}, err
+	}
+	i, err := tx.inbound(id)
+	if err != nil {
+		return i, err
+	}
+	if i.State != "verified" && i.State != "incomplete" {
+		return i, errs.New(errs.Stale, "This release is %s already.", i.State)
+	}
+	if strings.TrimSpace(reason) == "" || len(reason) > 2000 {
+		return i, &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "Reason", Message: "Say why, in at most 2,000 characters: whoever sent it will read it."}}}
+	}
+	if err := tx.update(`UPDATE inbound SET state = 'rejected', reason = ?, decided_at = ?, decided_by = ? WHERE id = ?`, reason, formatTime(tx.Now), tx.Actor.Name, int64(id)); err != nil {
+		return i, err
+	}
+	tx.record(Event{Category: "BundleRejected", Entity: "inbound", EntityID: id.String(), Reference: i.PromotionULID, Message: fmt.Sprintf("Release %s of %s was rejected: %s", i.Version, i.ProjectName, reason)})
+	tx.changed("promotions", "inbox", TopicLinks)
+	return tx.inbound(id)
+}
