@@ -410,3 +410,23 @@ func (tx *Tx) RejectInbound(id InboundID, reason string) (Inbound, error) {
 	tx.changed("promotions", "inbox", TopicLinks)
 	return tx.inbound(id)
 }
+
+// InboundByRelease finds the entry of a release of a link.
+func (tx *ReadTx) InboundByRelease(link LinkID, releaseULID string) (Inbound, error) {
+	i, err := scanInbound(tx.queryRow(`SELECT `+inboundColumns+` FROM `+inboundFrom+` WHERE i.link_id = ? AND i.release_ulid = ?`, int64(link), releaseULID).Scan)
+	return i, notFound(err, "inbound release", releaseULID)
+}
+
+// PreviousAccepted is the release of the same project that was accepted last before an
+// inbound one, or nil.
+func (tx *ReadTx) PreviousAccepted(in Inbound) (*Release, error) {
+	ids, err := list(tx, func(scan func(...any) error) (ReleaseID, error) {
+		var id ReleaseID
+		return id, scan(&id)
+	}, `SELECT release_id FROM inbound WHERE link_id = ? AND project_ulid = ? AND state = 'accepted' AND release_id IS NOT NULL AND id <> ? ORDER BY decided_at DESC, id DESC LIMIT 1`, int64(in.LinkID), in.ProjectULID, int64(in.ID))
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	r, err := tx.release(ids[0])
+	return &r, err
+}

@@ -235,7 +235,9 @@ func (tx *Tx) Receive(a Arrived) (id int64, duplicate bool, err error) {
 	if other, err := one[string](tx.ReadTx, `SELECT COALESCE((SELECT digest FROM zone_inbox WHERE link_id = ? AND incarnation = ? AND seq = ?), '')`, int64(a.Link), a.Incarnation, a.Seq); err != nil {
 		return 0, false, err
 	} else if other != "" {
-		return 0, false, errs.New(errs.Blocked, "The other side made two messages with the number %d (%s and %s).", a.Seq, other[:12], a.Digest[:12]).WithHint("A copy of its space may be running twice. Ask its operator.")
+		e := errs.New(errs.Blocked, "The other side made two messages with the number %d (%s and %s).", a.Seq, other[:12], a.Digest[:12])
+		e.Entity = "fork"
+		return 0, false, e.WithHint("A copy of its space may be running twice. Ask its operator.")
 	}
 	id, err = tx.insert(`INSERT INTO zone_inbox (link_id, incarnation, seq, digest, kind, message, via, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 		int64(a.Link), a.Incarnation, a.Seq, a.Digest, a.Kind, a.Message, a.Via, formatTime(tx.Now))

@@ -237,3 +237,8 @@ func (tx *ReadTx) Receipts(r Release) ([]ReceiptRow, error) {
 		return x, err
 	}, `SELECT l.local_name, c.kind, c.environment, c.attempt, c.seq, c.issued_at, c.received_at, c.via FROM receipt c JOIN zone_link l ON l.id = c.link_id WHERE c.release_ulid = ? ORDER BY c.link_id, c.seq, c.id`, r.ULID)
 }
+
+// ReceiptPosition is how far the ledger was turned into receipts.
+func (tx *ReadTx) ReceiptPosition() (int64, error) {
+	return one[int64](tx, `SELECT COALESCE((SELECT position FROM cursor WHERE name = ?), 0)`, receiptCursor)
+}

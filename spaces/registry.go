@@ -70,12 +70,18 @@ func NewRegistry(cfg Config) (*Registry, error) {
 // name, which is made of slug and a part of the space's ULID.
 func (r *Registry) Create(ctx context.Context, name, slug string) (folder string, err error) {
 	now := r.cfg.Now()
-	u := NewULID(now)
-	folder = slug + "-" + strings.ToLower(u[len(u)-8:])
-	if err := createFolder(ctx, filepath.Join(r.cfg.Root, folder), name, r.cfg.Master, now); err != nil {
+	id := NewULID(now)
+	folder = slug + "-" + FolderSuffix(id)
+	if err := createFolder(ctx, filepath.Join(r.cfg.Root, folder), id, name, r.cfg.Master, now); err != nil {
 		return "", err
 	}
 	return folder, nil
+}
+
+// FolderSuffix is how the folder of a space with this ULID ends, so that it is found
+// without opening others.
+func FolderSuffix(ulid string) string {
+	return strings.ToLower(ulid[max(0, len(ulid)-8):])
 }
 
 // Acquire opens a space or finds it open. The caller gives it back with

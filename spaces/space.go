@@ -90,7 +90,7 @@ func (s *Space) Log() *slog.Logger { return s.log }
 func NewULID(at time.Time) string { return ulid.MustNew(ulid.Timestamp(at), rand.Reader).String() }
 
 // createFolder makes the folder and the file of a new space.
-func createFolder(ctx context.Context, dir, name string, master secrets.Master, now time.Time) (err error) {
+func createFolder(ctx context.Context, dir, id, name string, master secrets.Master, now time.Time) (err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			return errs.New(errs.Exists, "There is already a folder %s.", filepath.Base(dir))
@@ -116,7 +116,6 @@ func createFolder(ctx context.Context, dir, name string, master secrets.Master, 
 		return fmt.Errorf("open new space: %w", err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	id := NewULID(now)
 	key := secrets.NewKey()
 	_, err = db.ExecContext(ctx, `INSERT INTO space_meta (id, ulid, name, incarnation, master_key_id, wrapped_key, created_at) VALUES (1, ?, ?, ?, ?, ?, ?)`,
 		id, name, NewULID(now), master.ID(), master.Wrap(key, "space/"+id), formatTime(now))

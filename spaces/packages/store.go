@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -96,7 +97,7 @@ func (s *Store) Put(ctx context.Context, r io.Reader, limit int64) (Blob, error)
 	defer os.Remove(f.Name())
 	defer f.Close()
 	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(reader{ctx, r}, limit+1))
+	n, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(reader{ctx, r}, oneMore(limit)))
 	if err != nil {
 		return Blob{}, diskError(err)
 	}
@@ -105,6 +106,15 @@ func (s *Store) Put(ctx context.Context, r io.Reader, limit int64) (Blob, error)
 	}
 	b := Blob{hex.EncodeToString(h.Sum(nil)), n}
 	return b, s.settle(f, b.Digest)
+}
+
+// oneMore is the byte that tells "as much as allowed" from "more"; without overflow,
+// which would turn no limit into nothing at all.
+func oneMore(limit int64) int64 {
+	if limit == math.MaxInt64 {
+		return limit
+	}
+	return limit + 1
 }
 
 // TooLarge is the refusal of more than limit bytes.
@@ -134,13 +144,22 @@ func (s *Store) settle(f *os.File, digest string) error {
 		return diskError(err)
 	}
 	to := s.Path(digest)
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+	if err := os.Mkdir(filepath.Dir(to), 0o700); err == nil {
+		if err := syncDir(s.dir); err != nil {
+			return err
+		}
+	} else if !errors.Is(err, fs.ErrExist) {
 		return diskError(err)
 	}
 	if err := os.Rename(f.Name(), to); err != nil {
 		return diskError(err)
 	}
-	dir, err := os.Open(filepath.Dir(to))
+	return syncDir(filepath.Dir(to))
+}
+
+// syncDir makes the names in a folder survive a power cut.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return diskError(err)
 	}
@@ -175,8 +194,8 @@ func (s *Store) Append(ctx context.Context, digest string, offset, size int64, r
 		return 0, diskError(err)
 	}
 	defer f.Close()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return 0, errs.New(errs.Busy, "This package file is already being received.").WithHint("Try again in a moment.")
+	if err := lock(f); err != nil {
+		return 0, err
 	}
 	have, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -185,7 +204,7 @@ func (s *Store) Append(ctx context.Context, digest string, offset, size int64, r
 	if have != offset {
 		return have, errs.New(errs.Stale, "%d bytes are here, not %d.", have, offset)
 	}
-	n, err := io.Copy(f, io.LimitReader(reader{ctx, r}, size-offset+1))
+	n, err := io.Copy(f, io.LimitReader(reader{ctx, r}, oneMore(size-offset)))
 	total := offset + n
 	if total > size {
 		return offset, errors.Join(diskError(f.Truncate(offset)), errs.New(errs.TooLarge, "More than the declared %d bytes arrived.", size))
@@ -194,6 +213,14 @@ func (s *Store) Append(ctx context.Context, digest string, offset, size int64, r
 		err = serr
 	}
 	return total, diskError(err)
+}
+
+// lock holds a part file against other connections and processes until it is closed.
+func lock(f *os.File) error {
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return errs.New(errs.Busy, "This package file is already being received.").WithHint("Try again in a moment.")
+	}
+	return nil
 }
 
 // Finish checks a blob that arrived in parts and settles it. Bytes that do not hash
@@ -207,10 +234,17 @@ func (s *Store) Finish(ctx context.Context, digest string, size int64) error {
 		return nil
 	}
 	f, err := os.OpenFile(s.part(digest), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errs.New(errs.Stale, "0 of %d bytes are here.", size)
+	}
 	if err != nil {
 		return diskError(err)
 	}
 	defer f.Close()
+	// Without the lock, bytes appended after the hash was taken would settle too.
+	if err := lock(f); err != nil {
+		return err
+	}
 	h := sha256.New()
 	n, err := io.Copy(h, reader{ctx, f})
 	if err != nil {
@@ -240,7 +274,7 @@ func (s *Store) PutExpected(ctx context.Context, r io.Reader, digest string, siz
 	defer os.Remove(f.Name())
 	defer f.Close()
 	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(reader{ctx, r}, size+1))
+	n, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(reader{ctx, r}, oneMore(size)))
 	if err != nil {
 		return diskError(err)
 	}
