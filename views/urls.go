@@ -83,3 +83,18 @@ func DeploymentURL(space, project, version, id string) string {
 func LineURL(page, node string, line int) string {
 	return page + "#" + url.PathEscape(node) + "-L" + strconv.Itoa(line)
 }
+
+// Forms of a project and of a release.
+func ProcessNewURL(space, project, kind string) string {
+	return ProcessURL(space, project) + "/new?type=" + url.QueryEscape(kind)
+}
+func StepURL(space, project, step string) string {
+	return ProcessURL(space, project) + "/steps" + seg(step)
+}
+func VariableURL(space, project, id string) string {
+	return VariablesURL(space, project) + seg(id)
+}
+func PreviewURL(space, project string) string { return ProjectURL(space, project) + "/preview" }
+func CompareURL(space, project, version, with string) string {
+	return ReleaseURL(space, project, version) + "/compare" + seg(with)
+}
