@@ -186,6 +186,10 @@ func (g *guard) tar(in io.Reader, f func(Entry, io.Reader) error) error {
 	for {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
+			// A tar ends before its stream does; the checksum stands behind it.
+			if _, err := io.Copy(io.Discard, in); err != nil {
+				return damaged(err)
+			}
 			return nil
 		}
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
