@@ -39,5 +39,10 @@ func (s *Server) table() []route {
 	var all []route
 	all = append(all, accountRoutes()...)
 	all = append(all, spaceRoutes()...)
+	all = append(all, projectRoutes()...)
+	all = append(all, processRoutes()...)
+	all = append(all, variableRoutes()...)
+	all = append(all, releaseRoutes()...)
+	all = append(all, taskRoutes()...)
 	return all
 }

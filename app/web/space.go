@@ -3,6 +3,7 @@ package web
 import (
 	"bufio"
 	"context"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -257,9 +258,9 @@ func stream(r *request) error {
 }
 
 type hit struct {
-	Label string `json:"label"`
+	Label string `json:"name"`
 	Kind  string `json:"kind"`
-	Href  string `json:"href"`
+	Href  string `json:"url"`
 }
 
 // search finds pages by a few letters, for the palette.
@@ -296,7 +297,7 @@ func search(r *request) error {
 		if len(hits) > 0 {
 			return r.see(hits[0].Href)
 		}
-		return r.see(views.DashboardURL(slug) + "?q=" + templ.EscapeString(q))
+		return r.see(views.DashboardURL(slug) + "?q=" + url.QueryEscape(q))
 	}
 	return r.JSON(hits)
 }
