@@ -285,7 +285,7 @@ func outcomeTone(o deploy.Outcome) (ui.Tone, string) {
 	case deploy.OutcomeFailed:
 		return ui.Bad, "Failed"
 	case deploy.OutcomeRunning:
-		return ui.Running, "Running"
+		return ui.Running, "Under way"
 	}
 	return ui.Idle, "Not there yet"
 }
