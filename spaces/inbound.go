@@ -243,7 +243,7 @@ func (tx *Tx) AcceptInbound(in Acceptance) (Release, error) {
 	if err != nil {
 		return Release{}, err
 	}
-	if err := l.Usable(); err != nil {
+	if err := l.Trusted(); err != nil {
 		return Release{}, err
 	}
 	p, err := tx.remoteProject(l, i, in)
@@ -429,4 +429,41 @@ func (tx *ReadTx) PreviousAccepted(in Inbound) (*Release, error) {
 	}
 	r, err := tx.release(ids[0])
 	return &r, err
+}
+
+// RecentBlobs lists files that came over a link or that its peer is known to have,
+// newest first, and that are here.
+func (tx *ReadTx) RecentBlobs(link LinkID, take int) ([]string, error) {
+	return list(tx, func(scan func(...any) error) (string, error) {
+		var d string
+		return d, scan(&d)
+	}, `SELECT k.digest FROM zone_blob_known k JOIN package_blob b ON b.digest = k.digest WHERE k.link_id = ? ORDER BY b.created_at DESC, k.digest LIMIT ?`, int64(link), take)
+}
+
+// Offer is a package file that a link's peer may fetch, and files that could help it.
+type Offer struct {
+	Size  int64
+	Basis []string
+}
+
+// Offered finds a file of a release that was promoted over a link. Anything else is
+// [errs.NotFound], whether it is here or not: a peer learns nothing of other files.
+func (tx *ReadTx) Offered(link LinkID, digest string) (Offer, error) {
+	var o Offer
+	err := tx.queryRow(`SELECT rp.size FROM release_package rp JOIN promotion p ON p.release_id = rp.release_id WHERE p.link_id = ? AND rp.digest = ? AND p.state <> 'canceled' LIMIT 1`, int64(link), digest).Scan(&o.Size)
+	if err != nil {
+		return o, notFound(err, "package file", digest)
+	}
+	o.Basis, err = tx.RecentBlobs(link, 8)
+	return o, err
+}
+
+// BlobSent notes that the peer fetched a file, and what that cost on the wire.
+func (tx *Tx) BlobSent(link LinkID, digest string, bytes int64) error {
+	_, err := tx.exec(`UPDATE promotion SET bytes_sent = bytes_sent + ?, updated_at = ? WHERE link_id = ? AND release_id IN (SELECT release_id FROM release_package WHERE digest = ?) AND state IN ('queued', 'sending', 'delivered')`, bytes, formatTime(tx.Now), int64(link), digest)
+	if err != nil {
+		return err
+	}
+	tx.changed("promotions")
+	return tx.KnowsBlob(link, digest)
 }

@@ -71,7 +71,11 @@ func (tx *Tx) CreatePromotion(release ReleaseID, link LinkID, byHand bool) (Prom
 	if err != nil {
 		return Promotion{}, err
 	}
-	if err := l.Usable(); err != nil {
+	usable := l.Usable
+	if byHand {
+		usable = l.Trusted
+	}
+	if err := usable(); err != nil {
 		return Promotion{}, err
 	}
 	if !l.SendBundles {
@@ -126,7 +130,9 @@ func (tx *Tx) PromotionPrepared(id PromotionID, prepared []byte, core string) er
 	if _, err := tx.exec(`UPDATE release SET core_digest = ? WHERE id = ?`, core, int64(p.ReleaseID)); err != nil {
 		return err
 	}
-	return tx.update(`UPDATE promotion SET prepared = ?, core_digest = ?, updated_at = ? WHERE id = ? AND prepared IS NULL`, prepared, core, formatTime(tx.Now), int64(id))
+	// Of two that prepare at once the first one's counts, and both go on with it.
+	_, err = tx.exec(`UPDATE promotion SET prepared = ?, core_digest = ?, updated_at = ? WHERE id = ? AND prepared IS NULL`, prepared, core, formatTime(tx.Now), int64(id))
+	return err
 }
 
 // Prepared returns what PromotionPrepared stored, or nil.

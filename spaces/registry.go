@@ -328,3 +328,6 @@ func (s *Space) Idle(ctx context.Context, quiet func(tx *Tx) (bool, error)) (boo
 
 // Registry is where the space was taken from.
 func (s *Space) Registry() *Registry { return s.registry }
+
+// Dir is the folder of a space, open or not.
+func (r *Registry) Dir(folder string) string { return filepath.Join(r.cfg.Root, folder) }

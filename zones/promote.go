@@ -180,8 +180,11 @@ func (z *Service) seal(ctx context.Context, s *spaces.Space, p spaces.Promotion,
 	if err != nil {
 		return nil, err
 	}
-	return b, spaces.Do(ctx, s, spaces.Server(), func(tx *spaces.Tx) error {
-		return tx.PromotionPrepared(p.ID, b, prepared.Promotion.Core)
+	return spaces.Update(ctx, s, spaces.Server(), func(tx *spaces.Tx) ([]byte, error) {
+		if err := tx.PromotionPrepared(p.ID, b, prepared.Promotion.Core); err != nil {
+			return nil, err
+		}
+		return tx.Prepared(p.ID)
 	})
 }
 

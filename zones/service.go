@@ -183,7 +183,7 @@ func (z *Service) linkOf(ctx context.Context, s *spaces.Space, envelope []byte) 
 	if err != nil {
 		return l, nil, errs.New(errs.Blocked, "This is from a space that is not linked here (%.40s).", from).WithHint("Link it first: exchange cards or an invitation.")
 	}
-	if err := l.Usable(); err != nil {
+	if err := l.Trusted(); err != nil {
 		return l, nil, err
 	}
 	c, err := bundle.ParseCard(l.Card)

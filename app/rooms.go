@@ -1,0 +1,344 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/google/uuid"
+
+	"octopuses.dev/octopuses/app/agent"
+	"octopuses.dev/octopuses/app/rest"
+	"octopuses.dev/octopuses/app/runner"
+	"octopuses.dev/octopuses/app/targets"
+	"octopuses.dev/octopuses/app/web"
+	"octopuses.dev/octopuses/spaces"
+	"octopuses.dev/octopuses/spaces/errs"
+	"octopuses.dev/octopuses/zones"
+	"octopuses.dev/octopuses/zones/pin"
+)
+
+// rooms are the parts of a server that work over all its spaces.
+type rooms struct {
+	identity pin.Identity
+	runner   *runner.Runner
+	zones    *zones.Service
+	hub      *targets.Hub
+	links    chan spaces.Ref // spaces that dial peers
+	url      string          // under which people reach us
+	webPin   string          // of our certificate at that door; "" without TLS or with a given one
+
+	mu   sync.Mutex
+	pins map[string]bool // keys of registered polling agents
+}
+
+// furnish makes the rooms; it starts nothing.
+func (s *server) furnish(ctx context.Context) error {
+	var err error
+	if s.identity, err = machineIdentity(ctx, s.instance); err != nil {
+		return err
+	}
+	s.links = make(chan spaces.Ref, 64)
+	s.pins = map[string]bool{}
+	s.hub = targets.NewHub(s.identity, s.knownAgent, nil, s.log)
+	s.zones = &zones.Service{Identity: s.identity, Address: func() string { return s.cfg.ZonesAddress }, Log: s.log}
+	s.runner = runner.New(runner.Config{Spaces: s.spaces, Transports: targets.NewDirectory(s.identity, s.hub), List: s.queues, ServerURI: func() string { return s.url }, Cap: s.cfg.TaskCap, Logger: s.log})
+	return nil
+}
+
+func (s *server) queues(ctx context.Context) ([]runner.Queue, error) {
+	all, err := s.instance.Spaces(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]runner.Queue, len(all))
+	for i, x := range all {
+		out[i] = runner.Queue{Ref: rest.RefOf(x), Stopped: x.TaskQueueStopped}
+	}
+	return out, nil
+}
+
+// knownAgent decides in a handshake whether a key is that of a registered polling agent.
+// Keys that are not known yet are looked up in the spaces, at most one look a second.
+func (s *server) knownAgent(p string) bool {
+	s.mu.Lock()
+	known := s.pins[p]
+	s.mu.Unlock()
+	return known
+}
+
+func (s *server) learnAgent(p string) {
+	s.mu.Lock()
+	s.pins[strings.ToLower(p)] = true
+	s.mu.Unlock()
+}
+
+// learnAgents reads the keys of polling agents of a space when it is first opened for
+// work, and of all spaces once after the start.
+func (s *server) learnAgents(ctx context.Context) error {
+	all, err := s.instance.Spaces(ctx)
+	if err != nil {
+		return err
+	}
+	for _, x := range all {
+		err := s.within(ctx, rest.RefOf(x), func(space *spaces.Space) error {
+			pins, err := spaces.View(ctx, space, spaces.Server(), func(tx *spaces.ReadTx) ([]string, error) { return tx.PollingThumbprints() })
+			for _, p := range pins {
+				s.learnAgent(p)
+			}
+			return err
+		})
+		if err != nil {
+			s.log.Error("read agents of a space", "space", x.ID(), "err", err)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// within leases a space for a function.
+func (s *server) within(ctx context.Context, ref spaces.Ref, f func(*spaces.Space) error) error {
+	space, err := s.spaces.Acquire(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer space.Release()
+	return f(space)
+}
+
+// startWork starts what works without being asked by a request: the runner of server
+// tasks and the links of zones.
+func (s *server) startWork(life *lifetime, stage *stage) {
+	life.loop(stage, "task runner", s.runner.Run)
+	life.loop(stage, "zone links", s.runLinks)
+	life.loop(stage, "agents", func(ctx context.Context) error {
+		if err := s.learnAgents(ctx); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return nil
+	})
+}
+
+// runLinks keeps the links of spaces that dial peers.
+func (s *server) runLinks(ctx context.Context) error {
+	all, err := s.instance.Spaces(ctx)
+	if err != nil {
+		return err
+	}
+	var group sync.WaitGroup
+	defer group.Wait()
+	running := map[string]bool{}
+	begin := func(ref spaces.Ref) {
+		if running[ref.Folder] {
+			return
+		}
+		running[ref.Folder] = true
+		group.Go(func() {
+			err := s.within(ctx, ref, func(space *spaces.Space) error { return s.zones.RunLinks(ctx, space) })
+			if err != nil && ctx.Err() == nil {
+				s.log.Error("links of a space", "space", ref.ID, "err", err)
+			}
+		})
+	}
+	for _, x := range all {
+		if zones.Linked(s.spaces.Dir(x.Folder)) {
+			begin(rest.RefOf(x))
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case ref := <-s.links:
+			begin(ref)
+		}
+	}
+}
+
+// wake is told by the registry, after a commit, of a space with work. It never blocks.
+func (s *server) wake(ref spaces.Ref) {
+	if s.runner != nil {
+		s.runner.Wake(ref)
+	}
+}
+
+// openMachineDoors listens for polling agents and for linked zones, each with mutual TLS
+// on a port of its own.
+func (s *server) openMachineDoors(life *lifetime, stage *stage) error {
+	if s.cfg.Agents != "off" && s.cfg.Agents != "" {
+		l, err := listen(s.cfg.Agents, "--agents")
+		if err != nil {
+			return err
+		}
+		life.loop(stage, "door for agents", func(ctx context.Context) error { return s.hub.Serve(ctx, l) })
+	}
+	if s.cfg.Zones != "off" && s.cfg.Zones != "" {
+		l, err := listen(s.cfg.Zones, "--zones")
+		if err != nil {
+			return err
+		}
+		door := &zones.Door{Service: s.zones, Resolve: s.resolve}
+		// Which key may do what is decided by the link that a request names.
+		config := pin.ServerConfig(s.identity, func(string) bool { return true })
+		config.NextProtos = []string{"h2", "http/1.1"}
+		life.loop(stage, "door for zones", func(ctx context.Context) error {
+			return serveMachines(ctx, l, config, door.Handler(), s.cfg.Stop/8)
+		})
+	}
+	return nil
+}
+
+// serveMachines is serveHTTP with mutual TLS and HTTP/2.
+func serveMachines(ctx context.Context, l net.Listener, config *tls.Config, h http.Handler, patience time.Duration) error {
+	srv := &http.Server{Handler: h, TLSConfig: config, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, BaseContext: func(net.Listener) context.Context { return ctx }}
+	stop := context.AfterFunc(ctx, func() {
+		limit, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if srv.Shutdown(limit) != nil {
+			srv.Close()
+		}
+	})
+	defer stop()
+	if err := srv.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// resolve leases the space with a ULID; its folder's name ends with a part of it.
+func (s *server) resolve(ctx context.Context, ulid string) (*spaces.Space, error) {
+	all, err := s.instance.Spaces(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range all {
+		if !strings.HasSuffix(x.Folder, "-"+spaces.FolderSuffix(ulid)) {
+			continue
+		}
+		space, err := s.spaces.Acquire(ctx, rest.RefOf(x))
+		if err != nil {
+			return nil, err
+		}
+		if space.ULID() == ulid {
+			return space, nil
+		}
+		space.Release()
+	}
+	return nil, errs.Missing("space", ulid)
+}
+
+// fiberApp is the door for people and API clients.
+func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) {
+	id, err := s.instance.SettingOr(ctx, "installation-id", func() ([]byte, error) { return []byte(uuid.NewString()), nil })
+	if err != nil {
+		return nil, err
+	}
+	proxies := s.cfg.Proxies
+	app := fiber.New(fiber.Config{
+		Immutable: true, StreamRequestBody: true, DisableStartupMessage: true, BodyLimit: 64 << 20, ReadTimeout: 10 * time.Minute, WriteTimeout: 10 * time.Minute, IdleTimeout: time.Minute, ServerHeader: "",
+		EnableTrustedProxyCheck: true, TrustedProxies: proxies, ProxyHeader: proxyHeader(proxies), EnableIPValidation: true, UnescapePath: false,
+	})
+	door := &rest.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Version: s.version, Logs: taskLogs{}, AgentToken: s.agentToken, Registered: s.learnAgent, Linked: s.linked, Log: s.log, Base: ctx, Install: string(id)}
+	app.Get("/healthz", func(c *fiber.Ctx) error { return c.SendString("ok\n") })
+	app.Get("/readyz", func(c *fiber.Ctx) error {
+		if err := s.healthy(c.Context()); err != nil {
+			s.log.Error("not ready", "err", err)
+			return c.Status(fiber.StatusServiceUnavailable).SendString("not ready: the server's own file does not answer\n")
+		}
+		return c.SendString("ready\n")
+	})
+	app.All("/api", door.Handle)
+	app.All("/api/*", door.Handle)
+	pages := &web.Server{Instance: s.instance, Spaces: s.spaces, Version: s.version, Logs: taskLogs{}, Zones: webZones{s.zones}, Secure: secure, Base: ctx, Log: s.log}
+	pages.Routes(app)
+	return app, nil
+}
+
+func proxyHeader(proxies []string) string {
+	if len(proxies) == 0 {
+		return ""
+	}
+	return fiber.HeaderXForwardedFor
+}
+
+func (s *server) linked(ref spaces.Ref) {
+	select {
+	case s.links <- ref:
+	default:
+	}
+}
+
+// agentToken completes the secret of a registration to what an agent needs to call.
+func (s *server) agentToken(secret, space string) agent.Token {
+	poll := s.cfg.AgentsAddress
+	if s.cfg.Agents == "off" {
+		poll = ""
+	}
+	return agent.Token{URL: s.url, Pin: s.webPin, Secret: secret + "@" + space, Server: s.identity.Pin, Poll: poll, Space: space}
+}
+
+type webZones struct{ z *zones.Service }
+
+func (w webZones) Promote(ctx context.Context, s *spaces.Space, actor spaces.Actor, release spaces.ReleaseID, link spaces.LinkID) (spaces.Promotion, error) {
+	return w.z.Promote(ctx, s, actor, release, link, false)
+}
+
+// taskLogs gives the runner's logs the form of each door.
+type taskLogs struct{}
+
+func (taskLogs) Tree(ctx context.Context, s *spaces.Space, id spaces.TaskID) ([]web.LogNode, error) {
+	root, err := runner.Tree(ctx, s, id)
+	if err != nil {
+		return nil, err
+	}
+	return []web.LogNode{webNode(root)}, nil
+}
+
+func webNode(n *runner.Node) web.LogNode {
+	out := web.LogNode{Name: n.Name, Status: n.Status, Started: n.Started, Ended: n.Ended}
+	for _, l := range n.Lines {
+		out.Lines = append(out.Lines, web.LogLine{Time: l.Time, Category: l.Category, Text: l.Text})
+	}
+	for _, c := range n.Children {
+		out.Children = append(out.Children, webNode(c))
+	}
+	return out
+}
+
+func (taskLogs) Details(ctx context.Context, s *spaces.Space, id spaces.TaskID) ([]rest.ActivityLog, error) {
+	root, err := runner.Tree(ctx, s, id)
+	if err != nil {
+		return nil, err
+	}
+	return []rest.ActivityLog{activity(root)}, nil
+}
+
+func activity(n *runner.Node) rest.ActivityLog {
+	out := rest.ActivityLog{ID: n.ID, Name: n.Name, Status: n.Status, Started: n.Started, Ended: n.Ended, ShowAtSummaryLevel: true, Children: []rest.ActivityLog{}, LogElements: []rest.LogElement{}}
+	if slices.Contains([]string{"Success", "SuccessWithWarning", "Failed", "Skipped", "Canceled"}, n.Status) {
+		out.ProgressPercentage = 100
+	}
+	for _, l := range n.Lines {
+		out.LogElements = append(out.LogElements, rest.LogElement{OccurredAt: l.Time, Category: l.Category, MessageText: l.Text, Number: l.Number})
+	}
+	for _, c := range n.Children {
+		out.Children = append(out.Children, activity(c))
+	}
+	return out
+}
+
+func (taskLogs) Raw(s *spaces.Space, id spaces.TaskID, w io.Writer) error {
+	return runner.Raw(s, id, w)
+}
