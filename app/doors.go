@@ -3,14 +3,12 @@ package app
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"time"
 
 	"octopuses.dev/octopuses/spaces/errs"
+	"octopuses.dev/octopuses/views"
 	"octopuses.dev/octopuses/zones/pin"
 )
 
@@ -54,27 +52,23 @@ func (s *server) openPeopleDoor(ctx context.Context, life *lifetime, stage *stag
 	return s.url, nil
 }
 
-// welcome tells whoever started the server where to go.
-func (s *server) welcome(_ context.Context, _ Stdio, _ string) error { return nil }
-
-// probes answer those who watch the server: /healthz while the process works, /readyz
-// while it can serve requests.
-func (s *server) probes() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "ok\n")
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-		defer cancel()
-		if err := s.healthy(ctx); err != nil {
-			s.log.Error("not ready", "err", err)
-			http.Error(w, "not ready: the server's own file does not answer", http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = io.WriteString(w, "ready\n")
-	})
-	return mux
+// welcome tells whoever started the server where to go. A server without people gets a
+// one-time token, with which the first administrator is created in the browser.
+func (s *server) welcome(ctx context.Context, stdio Stdio, url string) error {
+	people, err := s.instance.HasPeople(ctx)
+	if err != nil {
+		return err
+	}
+	if people {
+		_, err = fmt.Fprintf(stdio.Out, "Octopuses serves at %s\n", url)
+		return err
+	}
+	token, err := s.instance.SetupToken(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdio.Out, "Octopuses serves at %s\n\nOpen this once, to create the administrator and the first space:\n\n    %s%s?token=%s\n\n", url, url, views.SetupURL(), token)
+	return err
 }
 
 // listen opens a port. flag is named in the error.
@@ -85,26 +79,4 @@ func listen(address, flag string) (net.Listener, error) {
 			WithHint("Another program may have the port; choose another with %s.", flag)
 	}
 	return l, nil
-}
-
-// serveHTTP serves until ctx ends and then lets running requests end within patience.
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, patience time.Duration) error {
-	server := &http.Server{
-		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	stopped := make(chan error, 1)
-	stop := context.AfterFunc(ctx, func() {
-		limit, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		stopped <- server.Shutdown(limit)
-	})
-	err := server.Serve(l)
-	if stop() { // nobody asked for it
-		return fmt.Errorf("serve %s: %w", l.Addr(), err)
-	}
-	if err := <-stopped; err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return nil
 }

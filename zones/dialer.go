@@ -205,7 +205,7 @@ func (z *Service) RunLinks(ctx context.Context, s *spaces.Space) error {
 	defer stop()
 	for {
 		if err := z.Resume(ctx, s); err != nil && ctx.Err() == nil {
-			z.Log.Error("resume promotions", "space", s.ID(), "err", err)
+			z.log().Error("resume promotions", "space", s.ID(), "err", err)
 		}
 		links, err := spaces.View(ctx, s, spaces.Server(), func(tx *spaces.ReadTx) ([]spaces.Link, error) { return tx.Links() })
 		if err != nil {
@@ -263,7 +263,7 @@ func (z *Service) loop(ctx context.Context, s *spaces.Space, id spaces.LinkID, a
 		if err == nil {
 			if attempt > 0 || l.LastError != "" || l.LastContactAt == nil || time.Since(*l.LastContactAt) > 5*time.Second {
 				if err := spaces.Do(ctx, s, spaces.Server(), func(tx *spaces.Tx) error { return tx.LinkContact(id) }); err != nil {
-					z.Log.Warn("note contact", "link", id.String(), "err", err)
+					z.log().Warn("note contact", "link", id.String(), "err", err)
 				}
 			}
 			attempt = 0
@@ -287,9 +287,9 @@ func (z *Service) loop(ctx context.Context, s *spaces.Space, id spaces.LinkID, a
 		pause := time.Duration(rand.Int64N(int64(min(2*time.Second<<min(attempt-1, 10), 15*time.Minute)))) + 50*time.Millisecond
 		ferr := spaces.Do(ctx, s, spaces.Server(), func(tx *spaces.Tx) error { return tx.LinkFailure(id, errs.TextOf(err), tx.Now.Add(pause)) })
 		if ferr != nil && ctx.Err() == nil {
-			z.Log.Error("note failure of link", "link", id.String(), "err", ferr)
+			z.log().Error("note failure of link", "link", id.String(), "err", ferr)
 		}
-		z.Log.Debug("link", "link", id.String(), "err", err, "again_in", pause)
+		z.log().Debug("link", "link", id.String(), "err", err, "again_in", pause)
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):

@@ -41,7 +41,7 @@ func (z *Service) Resume(ctx context.Context, s *spaces.Space) error {
 	}
 	for _, p := range open {
 		if err := z.prepare(ctx, s, p); err != nil && ctx.Err() == nil {
-			z.Log.Error("prepare promotion", "space", s.ID(), "promotion", p.ULID, "err", err)
+			z.log().Error("prepare promotion", "space", s.ID(), "promotion", p.ULID, "err", err)
 		}
 	}
 	return nil

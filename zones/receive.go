@@ -80,7 +80,7 @@ func (z *Service) noteRefusal(ctx context.Context, s *spaces.Space, actor spaces
 		return nil
 	})
 	if err != nil {
-		z.Log.Error("note refusal", "space", s.ID(), "err", err)
+		z.log().Error("note refusal", "space", s.ID(), "err", err)
 	}
 }
 

@@ -180,7 +180,7 @@ func (d *Door) contact(ctx context.Context, s *spaces.Space, l spaces.Link) {
 		return
 	}
 	if err := spaces.Do(ctx, s, spaces.Server(), func(tx *spaces.Tx) error { return tx.LinkContact(l.ID) }); err != nil {
-		d.Service.Log.Warn("note contact", "link", l.ID.String(), "err", err)
+		d.Service.log().Warn("note contact", "link", l.ID.String(), "err", err)
 	}
 }
 

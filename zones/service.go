@@ -22,6 +22,13 @@ type Service struct {
 	Timeout  time.Duration // of one exchange over a link; 0: 30 s
 }
 
+func (z *Service) log() *slog.Logger {
+	if z.Log == nil {
+		return slog.Default()
+	}
+	return z.Log
+}
+
 // identity returns the keys of a space, made at first use.
 func (z *Service) identity(ctx context.Context, s *spaces.Space) (*bundle.Identity, error) {
 	b, err := spaces.View(ctx, s, spaces.Server(), func(tx *spaces.ReadTx) ([]byte, error) { return tx.Identity() })

@@ -42,7 +42,6 @@ type bench struct {
 	server pin.Identity
 	env    spaces.Environment
 	stop   func()
-	reg    *spaces.Registry
 }
 
 func newBench(t testing.TB) *bench {

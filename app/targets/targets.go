@@ -81,11 +81,7 @@ func (d *Directory) listening(m Machine) (Transport, error) {
 	}
 	t := &http.Transport{TLSClientConfig: pin.ClientConfig(d.id, m.Thumbprint), ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 5 * time.Minute,
 		DialContext: (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext, DisableCompression: true, Proxy: nil}
-	h2, err := http2.ConfigureTransports(t)
-	if err != nil {
-		return nil, err
-	}
-	h2.ReadIdleTimeout, h2.PingTimeout = 20*time.Second, 10*time.Second
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 20 * time.Second, PingTimeout: 10 * time.Second}
 	c := &agent.Client{HTTP: &http.Client{Transport: t}, Base: "https://" + u.Host}
 	d.dialled[m] = c
 	return c, nil
@@ -103,6 +99,7 @@ type Hub struct {
 }
 
 type polled struct {
+	//lint:ignore SA1019 it is what speaks HTTP/2 as a client on a connection that the other side dialled
 	conn   *http2.ClientConn
 	client *agent.Client
 }
@@ -144,7 +141,9 @@ func (h *Hub) take(ctx context.Context, conn *tls.Conn) {
 		return
 	}
 	p := pin.PeerPin(conn.ConnectionState())
+	//lint:ignore SA1019 see polled
 	t := &http2.Transport{ReadIdleTimeout: 20 * time.Second, PingTimeout: 10 * time.Second, DisableCompression: true}
+	//lint:ignore SA1019 see polled
 	cc, err := t.NewClientConn(conn)
 	if err != nil {
 		h.log.Warn("agent refused", "thumbprint", p, "err", err)

@@ -8,6 +8,8 @@ import (
 )
 
 // shake does a handshake and a byte each way.
+//
+//lint:ignore ST1008 two errors, one of each end
 func shake(client, server *tls.Config) (clientErr, serverErr error, state tls.ConnectionState) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
