@@ -115,21 +115,6 @@ func createSpace(r *request) error {
 }
 
 // administers reports whether the person may change the space itself.
-func (r *request) administers(p access.Permission) bool {
-	if r.system.Permissions.Any(p) {
-		return true
-	}
-	managers, err := r.s.Instance.Managers(r.ctx, r.about)
-	if err != nil {
-		return false
-	}
-	for _, m := range managers {
-		if m == r.session.User.ID && p == access.SpaceEdit {
-			return true
-		}
-	}
-	return false
-}
 
 func (r *request) settingsWith(in instance.SpaceInput, e []ui.FieldError) templ.Component {
 	m := account.Settings{Page: r.pageFor("Settings", "Settings"), Name: in.Name, Description: in.Description, QueueStopped: in.TaskQueueStopped, Errors: e, CanDelete: r.system.Permissions.Any(access.SpaceDelete)}

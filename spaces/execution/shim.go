@@ -46,8 +46,8 @@ type shim struct {
 	install   string // folder of the package while it is being installed
 }
 
-// canceled is the error of work that somebody stopped.
-var canceled = errors.New("canceled")
+// errCanceled is the error of work that somebody stopped.
+var errCanceled = errors.New("canceled")
 
 func (s *shim) run() error {
 	b, err := os.ReadFile(filepath.Join(s.dir, "spec.json"))
@@ -99,7 +99,7 @@ func (s *shim) run() error {
 	ended := time.Now().UTC()
 	st := Status{ID: s.spec.ID, State: Succeeded, ExitCode: code, Started: &started, Ended: &ended, Outputs: s.log.outputs}
 	switch {
-	case errors.Is(context.Cause(ctx), canceled):
+	case errors.Is(context.Cause(ctx), errCanceled):
 		st.State, st.Message = Canceled, "It was cancelled."
 	case err != nil:
 		st.State, st.Message = Failed, mask.Text(people(err))
@@ -149,7 +149,7 @@ func (s *shim) watchCancel(cancel context.CancelCauseFunc, done <-chan struct{})
 			return
 		case <-time.After(100 * time.Millisecond):
 			if _, err := os.Stat(filepath.Join(s.dir, "cancel")); err == nil {
-				cancel(canceled)
+				cancel(errCanceled)
 				return
 			}
 		}

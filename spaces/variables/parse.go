@@ -573,8 +573,7 @@ func symbolsOf(nodes []node) []string {
 			out = append(out, s.key())
 		}
 	}
-	var walkExpr func(e expr)
-	walkExpr = func(e expr) {
+	walkExpr := func(e expr) {
 		add(e.symbol)
 		for _, f := range e.filters {
 			for _, o := range f.options {
