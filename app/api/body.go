@@ -1,0 +1,185 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"octopuses.dev/octopuses/spaces/errs"
+	"octopuses.dev/octopuses/spaces/packages"
+)
+
+// body is the body of one request. Fiber does not enforce its limit when bodies are
+// streamed, and what is left unread would be taken for the next request, so all reading
+// goes through here.
+type body struct {
+	in   io.Reader
+	done bool  // the end was seen; reading on would eat the next request
+	err  error // of the transfer; the connection is of no use any more
+}
+
+func (b *body) open(c *fiber.Ctx) {
+	if s := c.Context().RequestBodyStream(); s != nil {
+		b.in = s
+		return
+	}
+	b.in = bytes.NewReader(c.Request().Body())
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	if b.done {
+		return 0, io.EOF
+	}
+	n, err := b.in.Read(p)
+	switch {
+	case err == io.EOF:
+		b.done = true
+	case err != nil:
+		b.err = err
+	}
+	return n, err
+}
+
+// finish reads a little of what is left, so that the client sees the answer and not a
+// reset, and closes the connection if there is more.
+func (b *body) finish(c *fiber.Ctx) {
+	if b.done || c.Method() == fiber.MethodGet && c.Request().Header.ContentLength() <= 0 {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, b, drain+1)
+	if !b.done {
+		c.Context().SetConnectionClose()
+	}
+}
+
+// all reads the whole body, at most max bytes.
+func (b *body) all(max int) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(b, int64(max)+1))
+	if err != nil {
+		return nil, errs.Wrap(errs.Invalid, err, "The body of the request could not be read.")
+	}
+	if len(data) > max {
+		return nil, errs.New(errs.TooLarge, "The body is larger than the %d KiB that fit here.", max>>10)
+	}
+	return data, nil
+}
+
+// readJSON decodes the body, at most the row's limit, into a fresh T. Names are matched
+// without case and unknown ones are ignored, since clients send back what they modelled.
+func readJSON[T any](r *request) (T, error) {
+	var v T
+	data, err := r.readBody()
+	if err != nil {
+		return v, err
+	}
+	return v, decode(data, &v)
+}
+
+func (r *request) readBody() ([]byte, error) {
+	limit := maxJSON
+	if r.row.document {
+		limit = maxDocument
+	}
+	return r.body.all(limit)
+}
+
+func decode(data []byte, v any) error {
+	err := json.Unmarshal(data, v)
+	if err == nil {
+		return nil
+	}
+	var bad *json.UnmarshalTypeError
+	if errors.As(err, &bad) {
+		return errs.Wrap(errs.Invalid, err, "'%s' is %s where %s is expected.", bad.Field, bad.Value, bad.Type.Kind())
+	}
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return errs.Wrap(errs.Invalid, err, "The body is not JSON: %v, after %d bytes.", syntax, syntax.Offset)
+	}
+	return errs.Wrap(errs.Invalid, err, "The body is not as expected: %v.", err)
+}
+
+// readOver decodes the body laid over what is stored: a property that the client leaves
+// out stays as it is, one that is sent replaces the stored one whole.
+func readOver[T any](r *request, stored any) (T, error) {
+	var v T
+	data, err := r.readBody()
+	if err != nil {
+		return v, err
+	}
+	var sent map[string]json.RawMessage
+	if err := decode(data, &sent); err != nil {
+		return v, err
+	}
+	base, err := json.Marshal(stored)
+	if err != nil {
+		return v, err
+	}
+	var merged map[string]json.RawMessage
+	if err := json.Unmarshal(base, &merged); err != nil {
+		return v, err
+	}
+	names := make(map[string]string, len(merged))
+	for name := range merged {
+		names[strings.ToLower(name)] = name
+	}
+	for name, value := range sent {
+		if known, ok := names[strings.ToLower(name)]; ok {
+			name = known
+		}
+		merged[name] = value
+	}
+	whole, err := json.Marshal(merged)
+	if err != nil {
+		return v, err
+	}
+	return v, decode(whole, &v)
+}
+
+// upload finds the first file of a multipart body. Its bytes come straight from the
+// connection and are limited to max.
+func (r *request) upload(max int64) (name string, file io.Reader, err error) {
+	kind, params, err := mime.ParseMediaType(r.Get(fiber.HeaderContentType))
+	if err != nil || !strings.HasPrefix(kind, "multipart/") || params["boundary"] == "" {
+		return "", nil, errs.New(errs.Invalid, "A package is uploaded as multipart/form-data.").WithHint("Send one part with a file name, such as web.1.2.3.zip.")
+	}
+	parts := multipart.NewReader(io.LimitReader(&r.body, max+maxJSON), params["boundary"])
+	for {
+		part, err := parts.NextPart()
+		if err == io.EOF {
+			return "", nil, errs.New(errs.Invalid, "The upload holds no file.").WithHint("Send one part with a file name, such as web.1.2.3.zip.")
+		}
+		if err != nil {
+			return "", nil, errs.Wrap(errs.Invalid, err, "The upload could not be read.")
+		}
+		if part.FileName() != "" {
+			return part.FileName(), &filePart{part, max}, nil
+		}
+	}
+}
+
+// filePart is a part whose broken transfer is the client's fault, not ours.
+type filePart struct {
+	*multipart.Part
+	max int64
+}
+
+func (p *filePart) Read(b []byte) (int, error) {
+	n, err := p.Part.Read(b)
+	switch {
+	case err == nil || err == io.EOF:
+		return n, err
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return n, errs.Wrap(errs.Invalid, err, "The upload ended in the middle of the file, or is larger than %s.", packages.Bytes(p.max))
+	}
+	return n, errs.Wrap(errs.Invalid, err, "The upload could not be read.")
+}
