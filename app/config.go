@@ -176,11 +176,11 @@ func (s *settings) applyFile(path string, content []byte, given bool) error {
 	for _, one := range s.list {
 		value, ok := values[one.flag.Name]
 		delete(values, one.flag.Name)
+		if ok && one.flag.Name == "data" && !given {
+			return &usageError{text: fmt.Sprintf("%s lies in the data folder and cannot say where that is", path)}
+		}
 		if !ok || one.from != "default" {
 			continue
-		}
-		if one.flag.Name == "data" && !given {
-			return &usageError{text: fmt.Sprintf("%s lies in the data folder and cannot say where that is", path)}
 		}
 		text, ok := fileText(value)
 		if !ok {

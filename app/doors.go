@@ -40,14 +40,19 @@ func (s *server) openPeopleDoor(ctx context.Context, life *lifetime, stage *stag
 		return "", err
 	}
 	life.loop(stage, "door for people", func(ctx context.Context) error {
+		closed := make(chan struct{})
 		stop := context.AfterFunc(ctx, func() {
+			defer close(closed)
 			endStreams() // an open event stream would hold up the shutdown
 			if err := app.ShutdownWithTimeout(s.cfg.Stop / 8); err != nil {
 				s.log.Warn("door for people closed with requests open", "err", err)
 			}
 		})
-		defer stop()
-		return app.Listener(listener)
+		err := app.Listener(listener)
+		if !stop() {
+			<-closed // Listener returns as soon as nobody new is let in
+		}
+		return err
 	})
 	return s.url, nil
 }
