@@ -73,29 +73,42 @@ func (b *body) all(max int) ([]byte, error) {
 	return data, nil
 }
 
-// readJSON decodes the body, at most the row's limit, into a fresh T. Names are matched
-// without case and unknown ones are ignored, since clients send back what they modelled.
-func readJSON[T any](r *request) (T, error) {
-	var v T
-	data, err := r.readBody()
-	if err != nil {
-		return v, err
+// receive reads the body of a write before its handler runs, so that each of them
+// refuses alike what is too large or no JSON. Uploads are left to their handler.
+func (r *request) receive() error {
+	if m := r.Method(); m != fiber.MethodPost && m != fiber.MethodPut || r.row.transfer {
+		return nil
 	}
-	return v, decode(data, &v)
+	var err error
+	if r.payload, err = r.body.all(r.row.Limit()); err != nil || len(r.payload) == 0 {
+		return err
+	}
+	if !json.Valid(r.payload) {
+		var v any
+		return decode(r.payload, &v)
+	}
+	return nil
 }
 
-func (r *request) readBody() ([]byte, error) {
-	limit := maxJSON
-	if r.row.document {
-		limit = maxDocument
-	}
-	return r.body.all(limit)
+// readJSON decodes the body into a fresh T. Names are matched without case and unknown
+// ones are ignored, since clients send back what they modelled.
+func readJSON[T any](r *request) (T, error) {
+	var v T
+	err := decode(r.payload, &v)
+	return v, err
 }
 
 func decode(data []byte, v any) error {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return errs.New(errs.Invalid, "The request has no body; JSON is expected.")
+	}
 	err := json.Unmarshal(data, v)
 	if err == nil {
 		return nil
+	}
+	var ours *errs.Error
+	if errors.As(err, &ours) {
+		return ours
 	}
 	var bad *json.UnmarshalTypeError
 	if errors.As(err, &bad) {
@@ -112,12 +125,8 @@ func decode(data []byte, v any) error {
 // out stays as it is, one that is sent replaces the stored one whole.
 func readOver[T any](r *request, stored any) (T, error) {
 	var v T
-	data, err := r.readBody()
-	if err != nil {
-		return v, err
-	}
 	var sent map[string]json.RawMessage
-	if err := decode(data, &sent); err != nil {
+	if err := decode(r.payload, &sent); err != nil {
 		return v, err
 	}
 	base, err := json.Marshal(stored)
@@ -142,7 +151,8 @@ func readOver[T any](r *request, stored any) (T, error) {
 	if err != nil {
 		return v, err
 	}
-	return v, decode(whole, &v)
+	err = decode(whole, &v)
+	return v, err
 }
 
 // upload finds the first file of a multipart body. Its bytes come straight from the

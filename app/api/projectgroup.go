@@ -40,7 +40,7 @@ type projectGroupResource struct {
 func (r *request) projectGroupResource(g spaces.ProjectGroup) projectGroupResource {
 	self := r.in("projectgroups", g.ID.String())
 	return projectGroupResource{ID: g.ID.String(), SpaceID: r.about.ID(), Name: g.Name, Slug: g.Slug, Description: g.Description, EnvironmentIDs: []string{}, LastModifiedOn: timeOrNil(g.UpdatedAt), LastModifiedBy: g.UpdatedBy,
-		Links: links{"Self": self, "Projects": self + "/projects{?skip,take,partialName}"}}
+		Links: links{"Self": self, "Projects": self + "/projects"}}
 }
 
 type projectGroupInput struct{ Name, Slug, Description string }

@@ -24,15 +24,16 @@ const sessionCookie = "octopuses_session"
 // given back when the handler returns.
 type request struct {
 	*fiber.Ctx
-	s      *Server
-	ctx    context.Context // has the deadline; not the Context of fiber
-	row    Row
-	body   body
-	user   instance.User
-	system instance.Actor
-	actor  spaces.Actor
-	about  instance.Space
-	space  *spaces.Space
+	s       *Server
+	ctx     context.Context // has the deadline; not the Context of fiber
+	row     Row
+	body    body
+	payload []byte // JSON of a write
+	user    instance.User
+	system  instance.Actor
+	actor   spaces.Actor
+	about   instance.Space
+	space   *spaces.Space
 }
 
 // links are those of a resource: texts only, as clients refuse to parse anything else.

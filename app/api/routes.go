@@ -46,6 +46,14 @@ func del(path string, w Who, need access.Permission, h func(*request) error) Row
 	return Row{Method: fiber.MethodDelete, Path: path, Who: w, Need: need, handle: h}
 }
 
+// Limit is how many bytes of JSON the body may have.
+func (row Row) Limit() int {
+	if row.document {
+		return maxDocument
+	}
+	return maxJSON
+}
+
 // large lets a row take a large document.
 func large(row Row) Row { row.document = true; return row }
 

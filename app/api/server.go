@@ -137,6 +137,9 @@ func (s *Server) serve(row Row) fiber.Handler {
 		if err := r.enter(); err != nil {
 			return r.fail(err)
 		}
+		if err := r.receive(); err != nil {
+			return r.fail(err)
+		}
 		if err := row.handle(r); err != nil {
 			return r.fail(err)
 		}

@@ -72,5 +72,5 @@ func (r *request) pools() []map[string]any {
 	}
 	self := r.in("workerpools", defaultPool)
 	return []map[string]any{{"Id": defaultPool, "SpaceId": r.about.ID(), "Name": poolName, "Slug": "default-worker-pool", "Description": "Steps run on deployment targets; this pool has no workers.", "WorkerPoolType": "StaticWorkerPool",
-		"IsDefault": true, "CanAddWorkers": false, "SortOrder": 0, "Links": links{"Self": self, "Workers": self + "/workers{?skip,take,partialName,isDisabled,healthStatuses,commStyles,shellNames}"}}}
+		"IsDefault": true, "CanAddWorkers": false, "SortOrder": 0, "Links": links{"Self": self, "Workers": self + "/workers"}}}
 }
