@@ -48,9 +48,23 @@ func bootstrap(values map[string]variables.Value) string {
 	b.WriteString("get_octopusvariable() {\n  case \"${1,,}\" in\n")
 	for _, name := range names {
 		text := strings.ReplaceAll(values[name].Text, "\x00", "")
-		fmt.Fprintf(&b, "    %s) printf '%%s' %s ;;\n", quote(strings.ToLower(name)), quote(text))
+		pattern := quote(strings.ToLower(name))
+		// In the C locale bash knows no other letters than these.
+		if ascii := quote(lowerASCII(name)); ascii != pattern {
+			pattern += "|" + ascii
+		}
+		fmt.Fprintf(&b, "    %s) printf '%%s' %s ;;\n", pattern, quote(text))
 	}
 	b.WriteString("    *) printf '' ;;\n  esac\n}\n")
 	b.WriteString(bashFunctions)
 	return b.String()
+}
+
+func lowerASCII(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, text)
 }

@@ -1,78 +1,54 @@
 package execution
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"syscall"
 	"time"
-	"unicode/utf8"
-
-	"github.com/bmatcuk/doublestar/v4"
 
 	"octopuses.dev/octopuses/spaces/errs"
 	"octopuses.dev/octopuses/spaces/packages"
-	"octopuses.dev/octopuses/spaces/variables"
 )
 
-// installation is a line of the journal: one package version on this machine.
-type installation struct {
-	Key     string    `json:"key"` // project, environment, tenant, step and package
-	Version string    `json:"version"`
-	Path    string    `json:"path"`
-	Success bool      `json:"success"`
-	At      time.Time `json:"at"`
-}
+// failedLimit is how long the DeployFailed scripts may take. They run after a
+// cancellation too, so nothing else would end them.
+const failedLimit = 5 * time.Minute
 
 // installPackage goes through the conventions in Octopus's order.
 // https://octopus.com/docs/deployments/packages/package-deployment-feature-ordering
 func (s *shim) installPackage(ctx context.Context) (exit int, err error) {
 	p := s.spec.Package
-	store, err := packages.NewStore(filepath.Join(s.root, "packages"))
-	if err != nil {
-		return 0, err
-	}
-	if err := store.Verify(ctx, p.Digest); err != nil {
-		return 0, err
-	}
 	key := strings.Join([]string{s.spec.Space, s.spec.Project, s.spec.Environment, s.spec.Tenant, s.spec.StepName, p.ID}, "/")
-	previous, err := s.lastSuccess(key)
+	before, err := s.installations(key)
 	if err != nil {
 		return 0, err
 	}
-	dir, err := s.newFolder()
-	if err != nil {
-		return 0, err
-	}
-	files, err := packages.Extract(ctx, store.Path(p.Digest), p.Extension, dir, packages.Limits{})
+	dir, err := s.unfold(ctx)
 	if err != nil {
 		return 0, err
 	}
 	s.install = dir
-	s.log.say("Info", fmt.Sprintf("Extracted %s %s: %d files to %s", p.ID, p.Version, files, dir))
-	s.variable("Octopus.Action.Package.InstallationDirectoryPath", dir)
-	s.variable("Octopus.Tentacle.CurrentDeployment.PackageFilePath", store.Path(p.Digest))
-	s.variable("OctopusOriginalPackageDirectoryPath", dir)
-	if previous != nil {
-		s.variable("Octopus.Tentacle.PreviousSuccessfulInstallation.OriginalInstalledPath", previous.Path)
-		s.variable("Octopus.Tentacle.PreviousInstallation.OriginalInstalledPath", previous.Path)
-	}
+	s.previous(before)
+	s.dict.Set("OctopusOriginalPackageDirectoryPath", dir, false)
+	s.installedAt(dir)
 	exit, err = s.conventions(ctx, dir)
 	if err != nil {
-		if _, failErr := s.convention(context.WithoutCancel(ctx), "DeployFailed", s.install); failErr != nil {
+		late, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), failedLimit, errs.New(errs.Unavailable, "DeployFailed took longer than %s and was stopped.", failedLimit))
+		if _, failErr := s.convention(late, "DeployFailed", s.install); failErr != nil {
 			s.log.say("Error", people(failErr))
 		}
+		cancel()
 	}
-	jerr := s.journal(installation{Key: key, Version: p.Version, Path: dir, Success: err == nil, At: time.Now().UTC()})
-	if err == nil {
-		err = jerr
+	i := installation{Key: key, Version: p.Version, Path: dir, Success: err == nil, At: time.Now().UTC()}
+	if s.install != dir {
+		i.Custom = s.install
+	}
+	if jerr := s.journal(i); jerr != nil {
+		return exit, errors.Join(err, jerr)
 	}
 	if err == nil {
 		err = s.keepLast(key, dir)
@@ -80,14 +56,116 @@ func (s *shim) installPackage(ctx context.Context) (exit int, err error) {
 	return exit, err
 }
 
-func (s *shim) variable(name, value string) {
-	s.dict.Set(name, value, false)
-	s.values[name] = variables.Value{Text: value}
-	s.log.outputs = append(s.log.outputs, Output{Name: strings.TrimPrefix(name, "Octopus.Action."), Value: value})
+// unfold extracts the package into a folder of its own and returns it.
+func (s *shim) unfold(ctx context.Context) (dir string, err error) {
+	p := s.spec.Package
+	store, err := packages.NewStore(filepath.Join(s.root, "packages"))
+	if err != nil {
+		return "", err
+	}
+	if err := store.Verify(ctx, p.Digest); err != nil {
+		if errors.Is(err, errs.Unavailable) {
+			// Gone, so that the server sends it anew.
+			return "", errors.Join(errs.Wrap(errs.Unavailable, err, "The file of %s %s was damaged on the target and has been removed there.", p.ID, p.Version).WithHint("Deploy again; the package is then sent again."), store.Remove(p.Digest))
+		}
+		return "", err
+	}
+	parent := filepath.Join(s.root, "applications")
+	for _, part := range []string{s.spec.Space, s.spec.Tenant, s.spec.Environment, p.ID} {
+		if part != "" {
+			parent = filepath.Join(parent, safeName(part))
+		}
+	}
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return "", err
+	}
+	s.dropUnfinished(parent)
+	temp := filepath.Join(parent, unfinished+s.spec.ID)
+	files, err := packages.Extract(ctx, store.Path(p.Digest), p.Extension, temp, packages.Limits{})
+	if err != nil {
+		return "", err
+	}
+	if dir, err = s.newFolder(temp, filepath.Join(parent, safeName(p.Version))); err != nil {
+		return "", errors.Join(err, os.RemoveAll(temp))
+	}
+	s.log.say("Info", fmt.Sprintf("Extracted %s %s: %d files to %s", p.ID, p.Version, files, dir))
+	s.dict.Set("Octopus.Tentacle.CurrentDeployment.PackageFilePath", store.Path(p.Digest), false)
+	return dir, nil
+}
+
+// unfinished is how the folders begin in which packages are being extracted.
+const unfinished = ".new-"
+
+// newFolder gives an extracted package its name: that of the version, and one with a
+// number when a version is installed again. Another shim may do the same just now. A
+// name that the journal knows is not used again, even when its folder is gone: whoever
+// removes old installations by the journal would take the new one for the old.
+func (s *shim) newFolder(temp, base string) (string, error) {
+	all, err := s.installations("")
+	if err != nil {
+		return "", err
+	}
+	known := map[string]bool{}
+	for _, i := range all {
+		known[i.Path] = true
+	}
+	for n := 0; ; n++ {
+		dir := base
+		if n > 0 {
+			dir = fmt.Sprintf("%s_%d", base, n)
+		}
+		if _, err := os.Lstat(dir); err == nil || known[dir] {
+			continue
+		}
+		switch err := os.Rename(temp, dir); {
+		case err == nil:
+			return dir, nil
+		case !errors.Is(err, fs.ErrExist): // which ENOTEMPTY is too
+			return "", err
+		}
+	}
+}
+
+// dropUnfinished removes what interrupted work left half extracted.
+func (s *shim) dropUnfinished(parent string) {
+	names, err := filepath.Glob(filepath.Join(parent, unfinished+"*"))
+	if err != nil {
+		return
+	}
+	for _, n := range names {
+		id := strings.TrimPrefix(filepath.Base(n), unfinished)
+		if !alive(filepath.Join(s.root, "work", filepath.Base(id))) {
+			os.RemoveAll(n)
+		}
+	}
+}
+
+// installedAt tells scripts, and later steps, where the package is.
+func (s *shim) installedAt(dir string) {
+	s.dict.Set("Octopus.Action.Package.InstallationDirectoryPath", dir, false)
+	s.evaluate()
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	s.log.outputs = append(s.log.outputs, Output{Name: "Package.InstallationDirectoryPath", Value: dir})
+}
+
+// previous tells scripts what was installed before.
+func (s *shim) previous(before []installation) {
+	set := func(group string, i installation) {
+		s.dict.Set("Octopus.Tentacle."+group+".OriginalInstalledPath", i.Path, false)
+		s.dict.Set("Octopus.Tentacle."+group+".CustomInstallationDirectory", i.Custom, false)
+		s.dict.Set("Octopus.Tentacle."+group+".PackageVersion", i.Version, false)
+	}
+	for _, i := range before { // oldest first: the last one stays
+		set("PreviousInstallation", i)
+		if i.Success {
+			set("PreviousSuccessfulInstallation", i)
+		}
+	}
 }
 
 func (s *shim) conventions(ctx context.Context, dir string) (exit int, err error) {
-	if exit, err = s.convention(ctx, "PreDeploy", dir); err != nil || s.log.skipRest {
+	if exit, err = s.convention(ctx, "PreDeploy", dir); err != nil || s.log.skip() {
 		return exit, err
 	}
 	if err := s.substitute(dir); err != nil {
@@ -101,25 +179,27 @@ func (s *shim) conventions(ctx context.Context, dir string) (exit int, err error
 			return 0, err
 		}
 		s.install = to
-		s.variable("Octopus.Action.Package.InstallationDirectoryPath", to)
+		s.installedAt(to)
 	}
 	for _, name := range []string{"Deploy", "PostDeploy"} {
-		if exit, err = s.convention(ctx, name, s.install); err != nil || s.log.skipRest {
+		if exit, err = s.convention(ctx, name, s.install); err != nil || s.log.skip() {
 			return exit, err
 		}
 	}
 	return 0, nil
 }
 
-// convention runs the step's own script of a stage and then the package's.
+// convention runs the step's own script of a stage and then the package's. References
+// are replaced in the step's; the package's is run as it was built, unless it is
+// among the files in which variables are to be replaced.
 func (s *shim) convention(ctx context.Context, name, dir string) (exit int, err error) {
 	if body := s.spec.Files.Custom[name]; strings.TrimSpace(body) != "" {
 		s.log.say("Verbose", "Running the step's "+name+" script")
-		if exit, err = s.script(ctx, name, body, dir); err != nil || s.log.skipRest {
+		if exit, err = s.script(ctx, name, s.inline(body), dir); err != nil || s.log.skip() {
 			return exit, err
 		}
 	}
-	if !s.spec.Files.RunPackageScripts || dir == "" {
+	if !s.spec.Files.RunPackageScripts {
 		return 0, nil
 	}
 	body, err := os.ReadFile(filepath.Join(dir, name+".sh"))
@@ -133,30 +213,6 @@ func (s *shim) convention(ctx context.Context, name, dir string) (exit int, err 
 	return s.script(ctx, name, string(body), dir)
 }
 
-// newFolder makes the name of a folder that does not exist: one for each version, and
-// another when a version is installed again.
-func (s *shim) newFolder() (string, error) {
-	parent := filepath.Join(s.root, "applications")
-	for _, part := range []string{s.spec.Space, s.spec.Tenant, s.spec.Environment, s.spec.Package.ID} {
-		if part != "" {
-			parent = filepath.Join(parent, safeName(part))
-		}
-	}
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return "", err
-	}
-	base := filepath.Join(parent, safeName(s.spec.Package.Version))
-	for n := 0; ; n++ {
-		dir := base
-		if n > 0 {
-			dir = fmt.Sprintf("%s_%d", base, n)
-		}
-		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
-			return dir, nil
-		}
-	}
-}
-
 // safeName makes one part of a path out of any text.
 func safeName(text string) string {
 	text = strings.Map(func(r rune) rune {
@@ -165,250 +221,8 @@ func safeName(text string) string {
 		}
 		return r
 	}, text)
-	if strings.Trim(text, ".") == "" {
-		return "_"
+	if strings.HasPrefix(text, ".") {
+		text = "_" + text[1:] // "..", and what looks like a half extracted package
 	}
 	return text
-}
-
-// matches lists the regular files under dir that a glob names, never through links.
-func matches(dir, glob string) ([]string, error) {
-	glob = strings.TrimPrefix(filepath.ToSlash(strings.TrimSpace(glob)), "./")
-	if strings.HasPrefix(glob, "/") || slices.Contains(strings.Split(glob, "/"), "..") {
-		return nil, errs.New(errs.Invalid, "'%s' leads out of the package.", glob)
-	}
-	names, err := doublestar.Glob(os.DirFS(dir), glob, doublestar.WithFilesOnly(), doublestar.WithNoFollow())
-	if err != nil {
-		return nil, errs.New(errs.Invalid, "'%s' is no pattern of file names.", glob)
-	}
-	return slices.DeleteFunc(names, func(n string) bool {
-		info, err := os.Lstat(filepath.Join(dir, n))
-		return err != nil || !info.Mode().IsRegular()
-	}), nil
-}
-
-// rewrite changes a file in place, keeping its mode.
-func rewrite(path string, change func([]byte) ([]byte, error)) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	out, err := change(b)
-	if err != nil || bytes.Equal(out, b) {
-		return err
-	}
-	temp := path + ".octopuses-new"
-	if err := os.WriteFile(temp, out, info.Mode().Perm()); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
-}
-
-func (s *shim) substitute(dir string) error {
-	for _, glob := range s.spec.Files.SubstituteIn {
-		names, err := matches(dir, glob)
-		if err != nil {
-			return err
-		}
-		if len(names) == 0 {
-			s.log.say("Warning", fmt.Sprintf("No file matches '%s' for the replacement of variables.", glob))
-		}
-		for _, name := range names {
-			err := rewrite(filepath.Join(dir, name), func(b []byte) ([]byte, error) {
-				if !utf8.Valid(b) {
-					return nil, errs.New(errs.Invalid, "%s is no UTF-8 text; variables cannot be replaced in it.", name)
-				}
-				text, _, err := s.dict.Evaluate(string(b))
-				if err != nil {
-					return nil, errs.New(errs.Invalid, "Variables in %s could not be replaced: %v.", name, err)
-				}
-				return []byte(text), nil
-			})
-			if err != nil {
-				return err
-			}
-			s.log.say("Verbose", "Replaced variables in "+name)
-		}
-	}
-	return nil
-}
-
-func (s *shim) configure(dir string) error {
-	for _, glob := range s.spec.Files.StructuredConfig {
-		names, err := matches(dir, glob)
-		if err != nil {
-			return err
-		}
-		if len(names) == 0 {
-			s.log.say("Warning", fmt.Sprintf("No file matches '%s' for JSON configuration.", glob))
-		}
-		for _, name := range names {
-			var replaced []string
-			err := rewrite(filepath.Join(dir, name), func(b []byte) (out []byte, err error) {
-				if out, replaced, err = variables.ReplaceJSON(b, s.dict); err != nil {
-					return nil, errs.New(errs.Invalid, "%s: %v.", name, err)
-				}
-				return out, nil
-			})
-			if err != nil {
-				return err
-			}
-			s.log.say("Verbose", fmt.Sprintf("Put %d variables into %s: %s", len(replaced), name, strings.Join(replaced, ", ")))
-		}
-	}
-	return nil
-}
-
-// copyTo copies the installation into a folder of the user's choice.
-func (s *shim) copyTo(ctx context.Context, from, to string) error {
-	if !filepath.IsAbs(to) || filepath.Clean(to) == "/" || strings.HasPrefix(filepath.Clean(s.root)+"/", filepath.Clean(to)+"/") {
-		return errs.New(errs.Invalid, "'%s' cannot be the installation directory.", to)
-	}
-	if s.spec.Files.Purge {
-		entries, err := os.ReadDir(to)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		for _, e := range entries {
-			if err := os.RemoveAll(filepath.Join(to, e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	n := 0
-	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		dest := filepath.Join(to, rel)
-		switch {
-		case d.IsDir():
-			return os.MkdirAll(dest, 0o755)
-		case d.Type()&fs.ModeSymlink != 0:
-			target, err := os.Readlink(path)
-			if err != nil {
-				return err
-			}
-			os.Remove(dest)
-			return os.Symlink(target, dest)
-		}
-		n++
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		// A new file and a rename: a running program keeps the old one.
-		temp := dest + ".octopuses-new"
-		if err := os.WriteFile(temp, b, info.Mode().Perm()); err != nil {
-			return err
-		}
-		return os.Rename(temp, dest)
-	})
-	if err == nil {
-		s.log.say("Info", fmt.Sprintf("Copied %d files to %s", n, to))
-	}
-	return err
-}
-
-func (s *shim) journalPath() string { return filepath.Join(s.root, "journal.jsonl") }
-
-func (s *shim) journal(i installation) error {
-	b, err := json.Marshal(i)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(s.journalPath(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
-func (s *shim) installations(key string) ([]installation, error) {
-	b, err := os.ReadFile(s.journalPath())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var out []installation
-	for _, line := range bytes.Split(b, []byte("\n")) {
-		var i installation
-		if json.Unmarshal(line, &i) == nil && i.Key == key {
-			out = append(out, i)
-		}
-	}
-	return out, nil
-}
-
-func (s *shim) lastSuccess(key string) (*installation, error) {
-	all, err := s.installations(key)
-	if err != nil {
-		return nil, err
-	}
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i].Success {
-			return &all[i], nil
-		}
-	}
-	return nil, nil
-}
-
-// keepLast removes older installations of the same step: all but the current one, the
-// last successful one before it, and as many more as are to be kept.
-func (s *shim) keepLast(key, current string) error {
-	if s.spec.KeepVersions <= 0 {
-		return nil
-	}
-	// Processes of one machine may be here at once.
-	lock, err := os.OpenFile(s.journalPath(), os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return err
-	}
-	all, err := s.installations(key)
-	if err != nil {
-		return err
-	}
-	kept, keepSuccess := 0, false
-	for i := len(all) - 1; i >= 0; i-- {
-		x := all[i]
-		if x.Path == current || !strings.HasPrefix(x.Path, filepath.Join(s.root, "applications")+"/") {
-			continue
-		}
-		if x.Success && !keepSuccess || kept < s.spec.KeepVersions {
-			keepSuccess = keepSuccess || x.Success
-			kept++
-			continue
-		}
-		if _, err := os.Lstat(x.Path); err != nil {
-			continue
-		}
-		if err := os.RemoveAll(x.Path); err != nil {
-			s.log.say("Warning", fmt.Sprintf("An old installation could not be removed: %v", err))
-			continue
-		}
-		s.log.say("Verbose", "Removed the old installation "+x.Path)
-	}
-	return nil
 }

@@ -3,20 +3,27 @@ package execution
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
 	"time"
 )
 
+// longestLog is how much of what scripts print is kept, in bytes of the log file: a
+// script that prints for ever must not fill the disk of the target.
+const longestLog = 64 << 20
+
 // logger writes the log of one execution, masked, one JSON line an entry.
 type logger struct {
 	mask *Masker
 	now  func() time.Time
 
-	mu       sync.Mutex
+	mu       sync.Mutex // guards all below
 	file     *os.File
 	buf      *bufio.Writer
+	size     int // bytes written
+	full     bool
 	outputs  []Output
 	result   string // of resultMessage
 	warnings int
@@ -24,8 +31,7 @@ type logger struct {
 }
 
 func newLogger(file *os.File, mask *Masker) *logger {
-	l := &logger{mask: mask, now: time.Now, file: file, buf: bufio.NewWriterSize(file, 64<<10)}
-	return l
+	return &logger{mask: mask, now: time.Now, file: file, buf: bufio.NewWriterSize(file, 64<<10)}
 }
 
 // flushEvery makes what was logged visible to watchers while the work runs.
@@ -53,7 +59,22 @@ func (l *logger) close() error {
 	return l.file.Sync()
 }
 
+// say logs a sentence of ours.
 func (l *logger) say(category, text string) { l.entry(LogEntry{Category: category, Text: text}) }
+
+// print logs what a script printed, as long as there is room.
+func (l *logger) print(e LogEntry) {
+	l.mu.Lock()
+	over, told := l.size >= longestLog, l.full
+	l.full = over
+	l.mu.Unlock()
+	switch {
+	case !over:
+		l.entry(e)
+	case !told:
+		l.say("Warning", fmt.Sprintf("The log is longer than %d MB; what the script prints from here on is left out.", longestLog>>20))
+	}
+}
 
 func (l *logger) entry(e LogEntry) {
 	e.Time = l.now().UTC()
@@ -69,98 +90,44 @@ func (l *logger) entry(e LogEntry) {
 	}
 	l.buf.Write(b)
 	l.buf.WriteByte('\n')
+	l.size += len(b) + 1
 }
 
-// stream takes what a script prints on one of its two outputs.
-type stream struct {
-	log      *logger
-	category string // what plain lines are logged as
-	standard string // what "default" means
-	ignore   bool
-	rest     []byte
-}
-
-// longestLine is how much of a line is held before it is logged in parts.
-const longestLine = 64 << 10
-
-// Write splits into lines. A line that does not end is cut only where no secret is
-// torn.
-func (s *stream) Write(p []byte) (int, error) {
-	s.rest = append(s.rest, p...)
-	for {
-		i := strings.IndexByte(string(s.rest), '\n')
-		if i >= 0 {
-			s.line(strings.TrimSuffix(string(s.rest[:i]), "\r"))
-			s.rest = s.rest[i+1:]
-			continue
-		}
-		if len(s.rest) <= longestLine {
-			return len(p), nil
-		}
-		cut := s.log.mask.Cut(string(s.rest))
-		if cut == 0 {
-			cut = len(s.rest)
-		}
-		s.line(string(s.rest[:cut]))
-		s.rest = s.rest[cut:]
-	}
-}
-
-func (s *stream) end() {
-	if len(s.rest) > 0 {
-		s.line(string(s.rest))
-		s.rest = nil
-	}
-}
-
-func (s *stream) line(text string) {
-	if strings.HasPrefix(strings.TrimSpace(text), "##octopus[") {
-		if m, ok := parseMessage(text); ok {
-			s.message(m)
-			return
-		}
-	}
-	if !s.ignore {
-		s.log.say(s.category, text)
-	}
-}
-
-var levels = map[string]string{"stdout-error": "Error", "stdout-warning": "Warning", "stdout-verbose": "Verbose", "stdout-wait": "Wait", "stdout-highlight": "Highlight", "stderr-error": "Error", "stderr-progress": "Verbose"}
-
-func (s *stream) message(m message) {
+// tell does what a service message asks for that is no matter of a stream.
+func (l *logger) tell(m message) {
 	switch m.verb {
-	case "stdout-default", "stderr-default":
-		s.category, s.ignore = s.standard, false
-	case "stdout-ignore", "stderr-ignore":
-		s.ignore = true
 	case "setvariable":
 		o := Output{Name: m.attrs["name"], Value: m.attrs["value"], Sensitive: strings.EqualFold(m.attrs["sensitive"], "true")}
 		if o.Sensitive {
-			s.log.mask.Add(o.Value)
+			l.mask.Add(o.Value)
 		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		if strings.EqualFold(o.Name, "Octopus.Action.SkipRemainingConventions") {
-			s.log.skipRest = strings.EqualFold(o.Value, "true")
+			l.skipRest = strings.EqualFold(o.Value, "true")
 		}
-		s.log.mu.Lock()
-		s.log.outputs = append(s.log.outputs, o)
-		s.log.mu.Unlock()
+		l.outputs = append(l.outputs, o)
 	case "mask":
-		s.log.mask.Add(m.attrs["value"])
+		l.mask.Add(m.attrs["value"])
 	case "resultmessage":
-		s.log.result = s.log.mask.Text(m.attrs["message"])
+		text := l.mask.Text(m.attrs["message"])
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.result = text
 	case "progress":
 		n := 0
 		for _, r := range m.attrs["percentage"] {
-			if r < '0' || r > '9' || n > 100 {
+			if r < '0' || r > '9' {
 				return
 			}
-			n = n*10 + int(r-'0')
+			n = min(n*10+int(r-'0'), 100)
 		}
-		n = min(n, 100)
-		s.log.entry(LogEntry{Category: "Info", Text: m.attrs["message"], Percent: &n})
-	default:
-		if c, ok := levels[m.verb]; ok {
-			s.category, s.ignore = c, false
-		}
+		l.print(LogEntry{Category: "Info", Text: m.attrs["message"], Percent: &n})
 	}
+}
+
+func (l *logger) skip() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.skipRest
 }

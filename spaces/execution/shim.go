@@ -2,18 +2,15 @@ package execution
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
 	"octopuses.dev/octopuses/spaces/errs"
-	"octopuses.dev/octopuses/spaces/packages"
 	"octopuses.dev/octopuses/spaces/variables"
 )
 
@@ -23,13 +20,13 @@ const shimArgument = "execution-shim"
 // MaybeShim does one piece of work and returns true if the program was started for
 // that. It is the first thing that main calls.
 func MaybeShim(args []string) bool {
-	if len(args) != 4 || args[1] != shimArgument {
+	if len(args) != 5 || args[1] != shimArgument {
 		return false
 	}
 	syscall.CloseOnExec(3) // the lock: children that stay must not hold it
-	s := &shim{root: args[2], dir: args[3]}
+	s := &shim{root: args[2], dir: args[3], version: args[4]}
 	if err := s.run(); err != nil {
-		// Nobody listens; the missing end of the work tells it.
+		// This is the execution's shim.err; the missing end of the work tells the rest.
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -38,23 +35,20 @@ func MaybeShim(args []string) bool {
 
 // shim does one piece of work in the folder of its execution.
 type shim struct {
-	root, dir string
-	spec      Spec
-	log       *logger
-	dict      *variables.Dictionary
-	values    map[string]variables.Value
-	install   string // folder of the package while it is being installed
+	root, dir, version string
+
+	spec    Spec
+	log     *logger
+	dict    *variables.Dictionary
+	values  map[string]variables.Value
+	install string // folder of the package while it is being installed
 }
 
-// errCanceled is the error of work that somebody stopped.
-var errCanceled = errors.New("canceled")
+// canceled is the error of work that somebody stopped.
+var canceled = errors.New("canceled")
 
-func (s *shim) run() error {
-	b, err := os.ReadFile(filepath.Join(s.dir, "spec.json"))
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(b, &s.spec); err != nil {
+func (s *shim) run() (err error) {
+	if s.spec, err = readSpec(s.dir); err != nil {
 		return err
 	}
 	file, err := os.OpenFile(filepath.Join(s.dir, "log.jsonl"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
@@ -62,26 +56,21 @@ func (s *shim) run() error {
 		return err
 	}
 	defer file.Close()
-	if err := writeFile(filepath.Join(s.dir, "begun"), nil); err != nil {
+	if err := s.markBegun(); err != nil {
 		return err
 	}
-	mask := &Masker{}
+	s.log = newLogger(file, &Masker{})
 	s.dict = variables.NewDictionary()
 	for name, v := range s.spec.Variables {
 		s.dict.Set(name, v.Value, v.Sensitive)
 		if v.Sensitive {
-			mask.Add(v.Value)
+			s.log.mask.Add(v.Value)
 		}
 	}
-	s.values = s.dict.Export()
-	for _, v := range s.values {
-		if v.Sensitive {
-			mask.Add(v.Text)
-		}
-	}
-	s.log = newLogger(file, mask)
+	s.machine()
+	s.evaluate()
 	done := make(chan struct{})
-	go s.log.flushEvery(15*time.Millisecond, done)
+	go s.log.flushEvery(10*time.Millisecond, done)
 
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -91,18 +80,39 @@ func (s *shim) run() error {
 			cancel(errs.New(errs.Unavailable, "It took longer than the limit of %s and was stopped.", limit))
 		})
 	}
+	if s.canceled() {
+		cancel(canceled)
+	}
 	go s.watchCancel(cancel, done)
 
 	started := time.Now().UTC()
 	code, err := s.work(ctx)
 	close(done)
+	return s.end(ctx, started, code, err)
+}
+
+// markBegun says that from here on something may have happened. The mark stands before
+// anything does, also after a power cut; a second shim finds it and refuses.
+func (s *shim) markBegun() error {
+	f, err := os.OpenFile(filepath.Join(s.dir, "begun"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return errors.New("the work has begun before")
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), syncDir(s.dir))
+}
+
+// end writes how the work ended: log, then secrets away, then the status.
+func (s *shim) end(ctx context.Context, started time.Time, code int, err error) error {
 	ended := time.Now().UTC()
 	st := Status{ID: s.spec.ID, State: Succeeded, ExitCode: code, Started: &started, Ended: &ended, Outputs: s.log.outputs}
 	switch {
-	case errors.Is(context.Cause(ctx), errCanceled):
+	case err != nil && errors.Is(context.Cause(ctx), canceled):
 		st.State, st.Message = Canceled, "It was cancelled."
 	case err != nil:
-		st.State, st.Message = Failed, mask.Text(people(err))
+		st.State, st.Message = Failed, s.log.mask.Text(people(err))
 		if s.log.result != "" {
 			st.Message = s.log.result
 		}
@@ -112,16 +122,33 @@ func (s *shim) run() error {
 	if err := s.log.close(); err != nil {
 		return err
 	}
-	if err := s.forgetSecrets(); err != nil {
+	if err := forgetSecrets(s.dir, s.spec); err != nil {
 		return err
 	}
-	if b, err = json.Marshal(st); err != nil {
-		return err
+	return writeEnd(s.dir, st)
+}
+
+// machine sets what only the machine knows.
+func (s *shim) machine() {
+	host, _ := os.Hostname()
+	for name, text := range map[string]string{
+		"Octopus.Machine.Hostname":                        host,
+		"Octopus.Tentacle.Agent.ApplicationDirectoryPath": filepath.Join(s.root, "applications"),
+	} {
+		if _, given := s.dict.Get(name); !given {
+			s.dict.Set(name, text, false)
+		}
 	}
-	if err := writeFile(filepath.Join(s.dir, "status.json"), b); err != nil {
-		return err
+}
+
+// evaluate works out the values of all variables, and which are not to be shown.
+func (s *shim) evaluate() {
+	s.values = s.dict.Export()
+	for _, v := range s.values {
+		if v.Sensitive {
+			s.log.mask.Add(v.Text)
+		}
 	}
-	return syncDir(s.dir)
 }
 
 // people is the text of an error for a log: that of our errors, or the error itself.
@@ -132,24 +159,21 @@ func people(err error) string {
 	return err.Error()
 }
 
-// forgetSecrets takes the variables out of the folder.
-func (s *shim) forgetSecrets() error {
-	s.spec.Variables = nil
-	b, err := json.Marshal(s.spec)
-	if err != nil {
-		return err
-	}
-	return errors.Join(writeFile(filepath.Join(s.dir, "spec.json"), b), os.RemoveAll(filepath.Join(s.dir, "bash")))
+func (s *shim) canceled() bool {
+	_, err := os.Stat(filepath.Join(s.dir, "cancel"))
+	return err == nil
 }
 
 func (s *shim) watchCancel(cancel context.CancelCauseFunc, done <-chan struct{}) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		select {
 		case <-done:
 			return
-		case <-time.After(100 * time.Millisecond):
-			if _, err := os.Stat(filepath.Join(s.dir, "cancel")); err == nil {
-				cancel(errCanceled)
+		case <-tick.C:
+			if s.canceled() {
+				cancel(canceled)
 				return
 			}
 		}
@@ -163,92 +187,10 @@ func (s *shim) work(ctx context.Context) (exit int, err error) {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return 0, err
 		}
-		return s.script(ctx, "Script", s.spec.Script.Body, dir)
+		return s.script(ctx, "Script", s.inline(s.spec.Script.Body), dir)
 	case "package":
 		return s.installPackage(ctx)
 	default:
 		return 0, s.health(ctx)
 	}
-}
-
-// script runs a bash script in a folder. Its exit code other than 0 is an error.
-func (s *shim) script(ctx context.Context, name, body, dir string) (exit int, err error) {
-	if err := context.Cause(ctx); err != nil {
-		return 0, err
-	}
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		return 0, errs.New(errs.Unavailable, "There is no bash on this machine.").WithHint("Install bash.")
-	}
-	folder := filepath.Join(s.dir, "bash")
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return 0, err
-	}
-	// References in the script itself are replaced as well, as Octopus does.
-	text, _, everr := s.dict.Evaluate(body)
-	var e *variables.Error
-	if errors.As(everr, &e) && len(e.Missing) == 0 {
-		text = body
-	}
-	for file, content := range map[string]string{"bootstrap.sh": bootstrap(s.values), name + ".sh": strings.ReplaceAll(text, "\r\n", "\n")} {
-		if err := os.WriteFile(filepath.Join(folder, file), []byte(content), 0o600); err != nil {
-			return 0, err
-		}
-	}
-	cmd := exec.Command(bash, "--noprofile", "--norc", "-c", `. "$1" && . "$2"`, name, filepath.Join(folder, "bootstrap.sh"), filepath.Join(folder, name+".sh"))
-	cmd.Dir = dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	out := &stream{log: s.log, category: "Info", standard: "Info"}
-	errOut := &stream{log: s.log, category: "Error", standard: "Error"}
-	cmd.Stdout, cmd.Stderr = out, errOut
-	// A process that the script left behind may keep the pipes open; it is not waited for.
-	cmd.WaitDelay = 200 * time.Millisecond
-	if err := cmd.Start(); err != nil {
-		return 0, err
-	}
-	stopped := make(chan struct{})
-	go func() {
-		select {
-		case <-stopped:
-		case <-ctx.Done():
-			syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
-			select {
-			case <-stopped:
-			case <-time.After(5 * time.Second):
-				syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-			}
-		}
-	}()
-	err = cmd.Wait()
-	close(stopped)
-	out.end()
-	errOut.end()
-	if cause := context.Cause(ctx); cause != nil {
-		return -1, cause
-	}
-	var status *exec.ExitError
-	switch {
-	case errors.As(err, &status):
-		return status.ExitCode(), errs.New(errs.Unavailable, "The script %s ended with exit code %d.", name, status.ExitCode())
-	case errors.Is(err, exec.ErrWaitDelay):
-		return 0, nil
-	}
-	return 0, err
-}
-
-// health reports what the machine is and has.
-func (s *shim) health(ctx context.Context) error {
-	if _, err := exec.LookPath("bash"); err != nil {
-		return errs.New(errs.Unavailable, "There is no bash on this machine.").WithHint("Install bash.")
-	}
-	var disk syscall.Statfs_t
-	if err := syscall.Statfs(s.root, &disk); err != nil {
-		return err
-	}
-	free := int64(disk.Bavail) * int64(disk.Bsize)
-	s.log.say("Info", fmt.Sprintf("%s free in %s", packages.Bytes(free), s.root))
-	if free < 500<<20 {
-		return errs.New(errs.Unavailable, "Only %s are free on the disk of %s.", packages.Bytes(free), s.root).WithHint("Free some space.")
-	}
-	return nil
 }
