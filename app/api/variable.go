@@ -14,6 +14,7 @@ import (
 
 func variableRoutes() []Row {
 	return []Row{
+		get("/variables", InSpace, access.VariableView, allVariables),
 		get("/variables/all", InSpace, access.VariableView, allVariables),
 		get("/variables/names", InSpace, access.VariableView, variableNames),
 		get("/variables/preview", InSpace, access.VariableView, previewVariables),
