@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,20 +23,22 @@ type Client struct {
 	Base string // https://host:port, without a slash at the end
 }
 
-func (c *Client) do(ctx context.Context, method, path string, header http.Header, body io.Reader, out any) error {
+// do sends a request and decodes the answer. [errs.Unavailable] says that it is not
+// known whether the agent got it.
+func (c *Client) do(ctx context.Context, method, path string, header http.Header, body io.Reader, length int64, out any) error {
 	req, err := http.NewRequestWithContext(ctx, method, c.Base+path, body)
 	if err != nil {
 		return err
+	}
+	if body != nil {
+		req.ContentLength = length
 	}
 	for k, v := range header {
 		req.Header[k] = v
 	}
 	res, err := c.HTTP.Do(req)
 	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return errs.Wrap(errs.Unavailable, err, "The agent cannot be reached: %v.", unwrapURL(err))
+		return lost(ctx, unwrapURL(err))
 	}
 	defer res.Body.Close()
 	if res.StatusCode >= 300 {
@@ -45,12 +48,26 @@ func (c *Client) do(ctx context.Context, method, path string, header http.Header
 		}
 		return errs.New(errs.Kind(p.Kind), "%s", p.Message)
 	}
-	return json.NewDecoder(io.LimitReader(res.Body, 64<<20)).Decode(out)
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(out); err != nil {
+		return lost(ctx, err) // it was cut off, which must not look like a refusal
+	}
+	return nil
+}
+
+// maxAnswer is the largest answer that is read, in bytes.
+const maxAnswer = 64 << 20
+
+func lost(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errs.Wrap(errs.Unavailable, err, "The agent cannot be reached: %v.", err)
 }
 
 // unwrapURL leaves out the method and address that url.Error puts in front.
 func unwrapURL(err error) error {
-	if u, ok := err.(*url.Error); ok {
+	var u *url.Error
+	if errors.As(err, &u) {
 		return u.Err
 	}
 	return err
@@ -59,36 +76,42 @@ func unwrapURL(err error) error {
 // Hello asks what the agent is.
 func (c *Client) Hello(ctx context.Context) (Hello, error) {
 	var h Hello
-	return h, c.do(ctx, http.MethodGet, pathHello, nil, nil, &h)
+	return h, c.do(ctx, http.MethodGet, pathHello, nil, nil, 0, &h)
 }
 
 // Has asks what the agent has of a package file.
 func (c *Client) Has(ctx context.Context, digest string) (PackageState, error) {
 	var s PackageState
-	return s, c.do(ctx, http.MethodGet, pathPackages+digest, nil, nil, &s)
+	return s, c.do(ctx, http.MethodGet, pathPackages+digest, nil, nil, 0, &s)
 }
 
 // Put brings a package file to the agent, from where an earlier transfer broke off. It
-// returns how many bytes were sent.
+// returns how many bytes were sent now. Errors: [errs.Invalid] when the bytes do not
+// hash to digest, [errs.Busy] when the agent is receiving this file already.
 func (c *Client) Put(ctx context.Context, digest string, size int64, file io.ReadSeeker) (sent int64, err error) {
-	s, err := c.Has(ctx, digest)
-	if err != nil || s.Have {
-		return 0, err
+	for again := true; ; again = false {
+		s, err := c.Has(ctx, digest)
+		if err != nil || s.Have {
+			return sent, err
+		}
+		from := min(s.Partial, size)
+		if _, err := file.Seek(from, io.SeekStart); err != nil {
+			return sent, fmt.Errorf("read package: %w", err)
+		}
+		header := http.Header{"Upload-Offset": {strconv.FormatInt(from, 10)}, "Upload-Length": {strconv.FormatInt(size, 10)}, "Content-Type": {"application/octet-stream"}}
+		// As a plain reader, since the HTTP client closes what it can close.
+		body := struct{ io.Reader }{io.LimitReader(file, size-from)}
+		err = c.do(ctx, http.MethodPatch, pathPackages+digest, header, body, size-from, &s)
+		switch {
+		case err == nil && s.Have:
+			return sent + size - from, nil
+		case err == nil:
+			return sent, errs.New(errs.Unavailable, "The agent has only %d of %d bytes of the package.", s.Partial, size)
+		case again && errors.Is(err, errs.Stale): // another transfer came further in between
+		default:
+			return sent, err
+		}
 	}
-	if s.Partial > size {
-		s.Partial = 0
-	}
-	if _, err := file.Seek(s.Partial, io.SeekStart); err != nil {
-		return 0, err
-	}
-	header := http.Header{"Upload-Offset": {strconv.FormatInt(s.Partial, 10)}, "Upload-Length": {strconv.FormatInt(size, 10)}, "Content-Type": {"application/octet-stream"}}
-	if err := c.do(ctx, http.MethodPatch, pathPackages+digest, header, file, &s); err != nil {
-		return 0, err
-	}
-	if !s.Have {
-		return 0, errs.New(errs.Unavailable, "The agent has only %d of %d bytes of the package.", s.Partial, size)
-	}
-	return size, nil
 }
 
 // Start starts work; starting an id twice is starting it once.
@@ -98,21 +121,21 @@ func (c *Client) Start(ctx context.Context, spec execution.Spec) (execution.Stat
 	if err != nil {
 		return st, fmt.Errorf("encode work: %w", err)
 	}
-	return st, c.do(ctx, http.MethodPut, pathWork+spec.ID, http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(b), &st)
+	return st, c.do(ctx, http.MethodPut, pathWork+spec.ID, http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(b), int64(len(b)), &st)
 }
 
 // Watch waits for news of work.
 func (c *Client) Watch(ctx context.Context, id string, offset int64, wait time.Duration) (execution.Update, error) {
 	var u execution.Update
-	return u, c.do(ctx, http.MethodGet, fmt.Sprintf("%s%s?offset=%d&wait=%d", pathWork, id, offset, wait.Milliseconds()), nil, nil, &u)
+	return u, c.do(ctx, http.MethodGet, fmt.Sprintf("%s%s?offset=%d&wait=%d", pathWork, id, offset, wait.Milliseconds()), nil, nil, 0, &u)
 }
 
 // Cancel asks work to stop.
 func (c *Client) Cancel(ctx context.Context, id string) error {
-	return c.do(ctx, http.MethodPost, pathWork+id+"/cancel", nil, nil, &struct{}{})
+	return c.do(ctx, http.MethodPost, pathWork+id+"/cancel", nil, nil, 0, &struct{}{})
 }
 
 // Forget lets the agent remove what it kept of ended work.
 func (c *Client) Forget(ctx context.Context, id string) error {
-	return c.do(ctx, http.MethodDelete, pathWork+id, nil, nil, &struct{}{})
+	return c.do(ctx, http.MethodDelete, pathWork+id, nil, nil, 0, &struct{}{})
 }

@@ -1,21 +1,17 @@
 // Package targets is how work reaches a machine. One [Transport], several ways: a
-// listening agent is dialled, a polling agent has dialled the [Hub]. Whatever implements
-// Transport passes the suite in targettest.
+// listening agent is dialled, a polling agent has dialled the [Hub], and the machine of
+// this process needs no agent at all ([Local]). Whatever implements Transport passes the
+// suite in targettest.
 package targets
 
 import (
 	"context"
-	"crypto/tls"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/net/http2"
 
 	"octopuses.dev/octopuses/app/agent"
 	"octopuses.dev/octopuses/spaces/errs"
@@ -25,13 +21,30 @@ import (
 
 // Transport reaches one machine. Every call may be repeated: putting a package that is
 // there, starting work that was started and cancelling work that has ended change
-// nothing. Errors are [errs.Unavailable] when the machine cannot be reached now.
+// nothing. It is safe for concurrent use.
+//
+// Errors are [errs.Unavailable] when the machine cannot be reached now, or when it is
+// not known whether it got the call; any other kind is the machine's own refusal, after
+// which it has done nothing.
 type Transport interface {
+	// Hello asks what the machine is and has.
 	Hello(ctx context.Context) (agent.Hello, error)
+	// Has asks what the machine has of a package file.
+	Has(ctx context.Context, digest string) (agent.PackageState, error)
+	// Put brings a package file, from where an earlier attempt broke off, and returns
+	// how many bytes that took. [errs.Invalid]: the bytes do not hash to digest;
+	// [errs.Busy]: the file is arriving already, from another call.
 	Put(ctx context.Context, digest string, size int64, file io.ReadSeeker) (sent int64, err error)
+	// Start starts work once, however often it is called. [errs.Invalid]: the machine
+	// does not understand it; [errs.NotFound]: the package file is not there.
 	Start(ctx context.Context, spec execution.Spec) (execution.Status, error)
+	// Watch returns the state of work and its log from an offset on, 0 or one that an
+	// earlier call returned. It waits up to wait, at most 30 s, for something new.
+	// Work that is not there is [execution.Absent], no error.
 	Watch(ctx context.Context, id string, offset int64, wait time.Duration) (execution.Update, error)
+	// Cancel asks work to stop. [errs.NotFound]: it is not there.
 	Cancel(ctx context.Context, id string) error
+	// Forget lets the machine remove what it kept of ended work.
 	Forget(ctx context.Context, id string) error
 }
 
@@ -64,6 +77,9 @@ func (d *Directory) Transport(m Machine) (Transport, error) {
 	case "TentaclePassive":
 		return d.listening(m)
 	case "TentacleActive":
+		if d.hub == nil {
+			return nil, errs.New(errs.Unavailable, "This server takes no polling agents.")
+		}
 		return d.hub.Transport(m.Thumbprint)
 	}
 	return nil, errs.New(errs.Invalid, "Targets of style '%s' cannot be reached by this version.", m.Style)
@@ -85,113 +101,4 @@ func (d *Directory) listening(m Machine) (Transport, error) {
 	c := &agent.Client{HTTP: &http.Client{Transport: t}, Base: "https://" + u.Host}
 	d.dialled[m] = c
 	return c, nil
-}
-
-// Hub is where polling agents connect. It is safe for concurrent use.
-type Hub struct {
-	id      pin.Identity
-	allowed func(pin string) bool
-	log     *slog.Logger
-	changed func(pin string, connected bool)
-
-	mu    sync.Mutex
-	conns map[string]*polled
-}
-
-type polled struct {
-	//lint:ignore SA1019 it is what speaks HTTP/2 as a client on a connection that the other side dialled
-	conn   *http2.ClientConn
-	client *agent.Client
-}
-
-// NewHub makes a hub. allowed is asked at each handshake whether a pin is that of a
-// registered agent; changed, if not nil, is told who came and went.
-func NewHub(id pin.Identity, allowed func(pin string) bool, changed func(pin string, connected bool), log *slog.Logger) *Hub {
-	if changed == nil {
-		changed = func(string, bool) {}
-	}
-	return &Hub{id: id, allowed: allowed, changed: changed, log: log, conns: map[string]*polled{}}
-}
-
-// Serve accepts agents until ctx ends or the listener fails.
-func (h *Hub) Serve(ctx context.Context, l net.Listener) error {
-	cfg := pin.ServerConfig(h.id, h.allowed)
-	cfg.NextProtos = []string{"octopuses-poll/1"}
-	stop := context.AfterFunc(ctx, func() { l.Close() })
-	defer stop()
-	for {
-		conn, err := l.Accept()
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		go h.take(ctx, tls.Server(conn, cfg))
-	}
-}
-
-func (h *Hub) take(ctx context.Context, conn *tls.Conn) {
-	short, cancel := context.WithTimeout(ctx, 10*time.Second)
-	err := conn.HandshakeContext(short)
-	cancel()
-	if err != nil {
-		h.log.Debug("agent refused", "address", conn.RemoteAddr().String(), "err", err)
-		conn.Close()
-		return
-	}
-	p := pin.PeerPin(conn.ConnectionState())
-	//lint:ignore SA1019 see polled
-	t := &http2.Transport{ReadIdleTimeout: 20 * time.Second, PingTimeout: 10 * time.Second, DisableCompression: true}
-	//lint:ignore SA1019 see polled
-	cc, err := t.NewClientConn(conn)
-	if err != nil {
-		h.log.Warn("agent refused", "thumbprint", p, "err", err)
-		conn.Close()
-		return
-	}
-	me := &polled{cc, &agent.Client{HTTP: &http.Client{Transport: cc}, Base: "https://agent"}}
-	h.mu.Lock()
-	old := h.conns[p]
-	h.conns[p] = me
-	h.mu.Unlock()
-	if old != nil {
-		old.conn.Close() // the agent dialled again: its old connection is dead
-	}
-	h.log.Info("agent connected", "thumbprint", p, "address", conn.RemoteAddr().String())
-	h.changed(p, true)
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			cc.Close()
-			return
-		case <-tick.C:
-		}
-		if s := cc.State(); s.Closed || s.Closing {
-			h.mu.Lock()
-			mine := h.conns[p] == me
-			if mine {
-				delete(h.conns, p)
-			}
-			h.mu.Unlock()
-			if mine {
-				h.log.Info("agent disconnected", "thumbprint", p)
-				h.changed(p, false)
-			}
-			return
-		}
-	}
-}
-
-// Transport gives the way to a connected agent.
-func (h *Hub) Transport(p string) (Transport, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	c, ok := h.conns[strings.ToLower(p)]
-	if !ok {
-		return nil, errs.New(errs.Unavailable, "The polling agent is not connected.").WithHint("Start it on the target: octopuses agent run")
-	}
-	return c.client, nil
 }

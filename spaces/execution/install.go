@@ -70,6 +70,8 @@ func (s *shim) unfold(ctx context.Context) (dir string, err error) {
 		}
 		return "", err
 	}
+	now := time.Now()
+	os.Chtimes(store.Path(p.Digest), now, now) // its last use, for MakeRoom
 	parent := filepath.Join(s.root, "applications")
 	for _, part := range []string{s.spec.Space, s.spec.Tenant, s.spec.Environment, p.ID} {
 		if part != "" {

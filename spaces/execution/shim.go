@@ -44,8 +44,8 @@ type shim struct {
 	install string // folder of the package while it is being installed
 }
 
-// canceled is the error of work that somebody stopped.
-var canceled = errors.New("canceled")
+// errCanceled is the error of work that somebody stopped.
+var errCanceled = errors.New("canceled")
 
 func (s *shim) run() (err error) {
 	if s.spec, err = readSpec(s.dir); err != nil {
@@ -81,7 +81,7 @@ func (s *shim) run() (err error) {
 		})
 	}
 	if s.canceled() {
-		cancel(canceled)
+		cancel(errCanceled)
 	}
 	go s.watchCancel(cancel, done)
 
@@ -109,7 +109,7 @@ func (s *shim) end(ctx context.Context, started time.Time, code int, err error) 
 	ended := time.Now().UTC()
 	st := Status{ID: s.spec.ID, State: Succeeded, ExitCode: code, Started: &started, Ended: &ended, Outputs: s.log.outputs}
 	switch {
-	case err != nil && errors.Is(context.Cause(ctx), canceled):
+	case err != nil && errors.Is(context.Cause(ctx), errCanceled):
 		st.State, st.Message = Canceled, "It was cancelled."
 	case err != nil:
 		st.State, st.Message = Failed, s.log.mask.Text(people(err))
@@ -173,7 +173,7 @@ func (s *shim) watchCancel(cancel context.CancelCauseFunc, done <-chan struct{})
 			return
 		case <-tick.C:
 			if s.canceled() {
-				cancel(canceled)
+				cancel(errCanceled)
 				return
 			}
 		}

@@ -193,25 +193,36 @@ func (w *Workspace) Forget(id string) error {
 // Sweep forgets work that ended before a time and that the server did not ask to be
 // forgotten. It returns how many pieces.
 func (w *Workspace) Sweep(before time.Time) (forgotten int, err error) {
-	entries, err := os.ReadDir(filepath.Join(w.root, "work"))
+	ids, err := w.ids()
 	if err != nil {
-		return 0, fmt.Errorf("sweep work: %w", err)
+		return 0, err
 	}
-	for _, e := range entries {
-		dir, err := w.dir(e.Name())
-		if err != nil {
-			continue
-		}
-		info, err := os.Stat(filepath.Join(dir, "status.json"))
+	for _, id := range ids {
+		info, err := os.Stat(filepath.Join(w.root, "work", id, "status.json"))
 		if err != nil || !info.ModTime().Before(before) {
 			continue
 		}
-		if err := w.Forget(e.Name()); err != nil {
+		if err := w.Forget(id); err != nil {
 			return forgotten, err
 		}
 		forgotten++
 	}
 	return forgotten, nil
+}
+
+// ids lists the work that is here.
+func (w *Workspace) ids() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(w.root, "work"))
+	if err != nil {
+		return nil, fmt.Errorf("list work: %w", err)
+	}
+	var out []string
+	for _, e := range entries {
+		if _, err := w.dir(e.Name()); err == nil {
+			out = append(out, e.Name())
+		}
+	}
+	return out, nil
 }
 
 func writeFile(path string, b []byte) error {
