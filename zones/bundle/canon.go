@@ -9,6 +9,8 @@ import (
 	"io"
 	"reflect"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/gowebpki/jcs"
 
@@ -19,11 +21,14 @@ import (
 const (
 	MaxEnvelope = 1 << 20  // bytes of an envelope
 	MaxBlob     = 16 << 20 // bytes of one metadata blob
-	MaxBlobs    = 10_000   // in one bundle
+	MaxMetadata = 32 << 20 // bytes of all metadata blobs of a bundle
+	MaxBlobs    = 10_000   // blobs in one bundle, and packages that one names
 	MaxPackage  = 20 << 30 // bytes of one package
-	MaxReceipts = 2_000    // in one file
-	MaxReceipt  = 64 << 10 // bytes of one receipt
-	maxDepth    = 64       // of JSON
+	MaxReceipts = 2_000    // receipts in one file
+	MaxReceipt  = 64 << 10 // bytes of one receipt, and of one card
+
+	maxDepth  = 64      // levels of nesting in JSON
+	maxValues = 500_000 // values in one JSON text: many small ones cost more memory than bytes
 )
 
 // Digest is the lower-case hex SHA-256 of bytes.
@@ -32,12 +37,18 @@ func Digest(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
+func isDigest(s string) bool { return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == "" }
+
 func refuse(format string, args ...any) *errs.Error {
 	return errs.New(errs.Invalid, format, args...)
 }
 
 func notCanonical(what string) *errs.Error {
 	return refuse("The %s is not in its one canonical form.", what).WithHint("It was changed on the way, or written by a faulty program.")
+}
+
+func tooMany(what string, limit int) *errs.Error {
+	return errs.New(errs.TooLarge, "There are more than %d %s.", limit, what)
 }
 
 // canonical is the RFC 8785 form of a value.
@@ -53,15 +64,22 @@ func canonical(v any) ([]byte, error) {
 	return out, nil
 }
 
-// decodeCanonical reads JSON that must be in its RFC 8785 form, and in which no member
-// differs from a known one only in case. Unknown members are allowed: the bytes are
+// decodeCanonical reads JSON that must be in its RFC 8785 form, and in which no two
+// members of an object differ only in case. Unknown members are allowed: the bytes are
 // kept as they are.
 func decodeCanonical(b []byte, limit int, what string, v any) error {
 	if len(b) > limit {
 		return errs.New(errs.TooLarge, "The %s is larger than %d bytes.", what, limit)
 	}
-	if err := checkJSON(b, reflect.TypeOf(v).Elem(), what); err != nil {
+	if !utf8.Valid(b) { // neither JCS nor Go's decoder refuses it, and they read it differently
+		return notCanonical(what)
+	}
+	c := checker{dec: json.NewDecoder(bytes.NewReader(b)), what: what, shapes: map[reflect.Type]map[string]member{}}
+	if err := c.value(reflect.TypeOf(v).Elem(), 0); err != nil {
 		return err
+	}
+	if _, err := c.dec.Token(); err != io.EOF {
+		return notCanonical(what)
 	}
 	again, err := jcs.Transform(b)
 	if err != nil || !bytes.Equal(again, b) {
@@ -73,85 +91,138 @@ func decodeCanonical(b []byte, limit int, what string, v any) error {
 	return nil
 }
 
-// checkJSON walks the tokens for depth, duplicate names and names that Go would take for
-// a known one although their case differs.
-func checkJSON(b []byte, t reflect.Type, what string) error {
-	dec := json.NewDecoder(bytes.NewReader(b))
-	if err := checkValue(dec, t, 0, what); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return notCanonical(what)
-	}
-	return nil
+// checker walks JSON token by token, in constant memory, before anything else reads it.
+// Go's decoder takes {"to":"a","TO":"b"} as b where another program takes a; so names
+// that are equal but for case are refused, among themselves and beside a known name.
+type checker struct {
+	dec    *json.Decoder
+	what   string
+	values int
+	shapes map[reflect.Type]map[string]member // by folded name
 }
 
-func checkValue(dec *json.Decoder, t reflect.Type, depth int, what string) error {
+type member struct {
+	name string
+	typ  reflect.Type
+}
+
+func (c *checker) token() (json.Token, error) {
+	t, err := c.dec.Token()
+	if err != nil {
+		return nil, refuse("The %s is no JSON.", c.what)
+	}
+	return t, nil
+}
+
+func (c *checker) value(t reflect.Type, depth int) error {
 	if depth > maxDepth {
-		return refuse("The %s is nested deeper than %d levels.", what, maxDepth)
+		return refuse("The %s is nested deeper than %d levels.", c.what, maxDepth)
+	}
+	if c.values++; c.values > maxValues {
+		return errs.New(errs.TooLarge, "The %s holds more than %d values.", c.what, maxValues)
 	}
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	tok, err := dec.Token()
+	tok, err := c.token()
 	if err != nil {
-		return refuse("The %s is no JSON.", what)
+		return err
 	}
-	d, ok := tok.(json.Delim)
-	if !ok {
-		return nil
-	}
-	seen := map[string]bool{}
-	for dec.More() {
+	switch tok {
+	case json.Delim('{'):
+		err = c.object(t, depth)
+	case json.Delim('['):
 		var inner reflect.Type
-		if d == '{' {
-			key, err := dec.Token()
-			if err != nil {
-				return refuse("The %s is no JSON.", what)
-			}
-			name, _ := key.(string)
-			if seen[name] {
-				return refuse("The %s names %q twice.", what, name)
-			}
-			seen[name] = true
-			if t != nil && t.Kind() == reflect.Struct {
-				var known string
-				if known, inner = field(t, name); known != "" && known != name {
-					return refuse("The %s has a member %q beside %q.", what, name, known)
-				}
-			} else if t != nil && t.Kind() == reflect.Map {
-				inner = t.Elem()
-			}
-		} else if t != nil && t.Kind() == reflect.Slice {
+		if t != nil && t.Kind() == reflect.Slice {
 			inner = t.Elem()
 		}
-		if err := checkValue(dec, inner, depth+1, what); err != nil {
+		for err == nil && c.dec.More() {
+			err = c.value(inner, depth+1)
+		}
+	default:
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = c.token()
+	return err
+}
+
+func (c *checker) object(t reflect.Type, depth int) error {
+	seen := map[string]string{}
+	for c.dec.More() {
+		tok, err := c.token()
+		if err != nil {
 			return err
 		}
-	}
-	if _, err := dec.Token(); err != nil {
-		return refuse("The %s is no JSON.", what)
+		name, _ := tok.(string)
+		folded := fold(name)
+		if other, twice := seen[folded]; twice {
+			return refuse("The %s has a member %q beside %q.", c.what, clip(name), clip(other))
+		}
+		seen[folded] = name
+		var inner reflect.Type
+		switch {
+		case t == nil:
+		case t.Kind() == reflect.Struct:
+			known, ok := c.shape(t)[folded]
+			if ok && known.name != name {
+				return refuse("The %s has a member %q instead of %q.", c.what, clip(name), known.name)
+			}
+			inner = known.typ
+		case t.Kind() == reflect.Map:
+			inner = t.Elem()
+		}
+		if err := c.value(inner, depth+1); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// field finds a member of a struct by its JSON name without case.
-func field(t reflect.Type, name string) (known string, typ reflect.Type) {
+// shape is the members that a struct knows, with those of embedded structs.
+func (c *checker) shape(t reflect.Type) map[string]member {
+	if s, ok := c.shapes[t]; ok {
+		return s
+	}
+	s := map[string]member{}
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if f.Anonymous && f.Type.Kind() == reflect.Struct {
-			if k, typ := field(f.Type, name); k != "" {
-				return k, typ
+		if f.Anonymous {
+			for k, v := range c.shape(f.Type) {
+				s[k] = v
 			}
 			continue
 		}
-		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if tag == "" {
-			tag = f.Name
-		}
-		if strings.EqualFold(tag, name) {
-			return tag, f.Type
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" && name != "-" {
+			s[fold(name)] = member{name, f.Type}
 		}
 	}
-	return "", nil
+	c.shapes[t] = s
+	return s
+}
+
+// fold maps names that differ only in case, in Unicode's simple folding as Go's decoder
+// does it, to one text.
+func fold(s string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+			least = min(least, next)
+		}
+		return least
+	}, s)
+}
+
+// exact reads JSON that must be exactly what we would write, member by member.
+func exact(b []byte, what string, v any) error {
+	if err := json.Unmarshal(b, v); err != nil {
+		return notCanonical(what)
+	}
+	again, err := json.Marshal(v)
+	if err != nil || !bytes.Equal(again, b) {
+		return notCanonical(what)
+	}
+	return nil
 }

@@ -3,100 +3,35 @@ package bundle
 import (
 	"bytes"
 	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"io"
 	"math/big"
+	"strconv"
 	"strings"
-	"time"
 
 	"filippo.io/age"
 	"github.com/tyler-smith/go-bip39/wordlists"
-
-	"octopuses.dev/octopuses/spaces/errs"
 )
-
-// Identity is the keys of a space. It is made once and lives as long as the space.
-type Identity struct {
-	Space string // ULID
-	sign  ed25519.PrivateKey
-	seal  *age.HybridIdentity
-}
-
-// NewIdentity makes fresh keys for a space.
-func NewIdentity(space string) (*Identity, error) {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("make identity: %w", err)
-	}
-	seal, err := age.GenerateHybridIdentity()
-	if err != nil {
-		return nil, fmt.Errorf("make identity: %w", err)
-	}
-	return &Identity{space, key, seal}, nil
-}
-
-type identityJSON struct {
-	Space string `json:"space"`
-	Sign  []byte `json:"sign"`
-	Seal  string `json:"seal"`
-}
-
-// Marshal renders the private keys; the caller keeps them sealed.
-func (id *Identity) Marshal() ([]byte, error) {
-	return json.Marshal(identityJSON{id.Space, id.sign.Seed(), id.seal.String()})
-}
-
-// ParseIdentity reads what Marshal wrote.
-func ParseIdentity(b []byte) (*Identity, error) {
-	var j identityJSON
-	if err := json.Unmarshal(b, &j); err != nil || len(j.Sign) != ed25519.SeedSize {
-		return nil, fmt.Errorf("read identity: not an identity")
-	}
-	seal, err := age.ParseHybridIdentity(j.Seal)
-	if err != nil {
-		return nil, fmt.Errorf("read identity: %w", err)
-	}
-	return &Identity{j.Space, ed25519.NewKeyFromSeed(j.Sign), seal}, nil
-}
-
-// String tells nothing of the keys.
-func (id *Identity) String() string { return "identity of space " + id.Space }
 
 // Card is what a space tells others of itself: the file .octid, signed by its own key.
 type Card struct {
-	Space       string   `json:"space"` // ULID
-	Name        string   `json:"name"`  // what it calls itself
-	Key         string   `json:"key"`   // Ed25519 public key, base64
-	Recipient   string   `json:"recipient"`
-	Address     string   `json:"address"`   // host:port of its server's zone door, or ""
-	ServerPin   string   `json:"serverPin"` // of that server, or ""
-	Schema      []string `json:"schema"`    // versions of the formats that it reads
-	Incarnation string   `json:"incarnation"`
-	Number      int64    `json:"number"`
-	Issued      string   `json:"issued"` // RFC 3339
+	Space       string   `json:"space"`       // ULID
+	Name        string   `json:"name"`        // what it calls itself; at most 50 characters
+	Key         string   `json:"key"`         // Ed25519 public key, base64
+	Recipient   string   `json:"recipient"`   // age recipient (ML-KEM-768 with X25519)
+	Address     string   `json:"address"`     // host:port of its server's zone door, or ""
+	ServerPin   string   `json:"serverPin"`   // of that server, or ""
+	Schema      []string `json:"schema"`      // versions of the formats that it reads
+	Incarnation string   `json:"incarnation"` // ULID
+	Number      int64    `json:"number"`      // from 1; the highest counts
+	Issued      string   `json:"issued"`      // RFC 3339, UTC
+	Critical    []string `json:"critical"`    // features that a reader must know
 
 	key       ed25519.PublicKey
 	recipient *age.HybridRecipient
-}
-
-// Schema is the version of the formats that this program writes.
-const Schema = "1.0"
-
-// Card makes and signs a card.
-func (id *Identity) Card(name, address, serverPin, incarnation string, number int64, at time.Time) ([]byte, error) {
-	payload, err := canonical(Card{Space: id.Space, Name: name, Key: base64.StdEncoding.EncodeToString(id.sign.Public().(ed25519.PublicKey)), Recipient: id.seal.Recipient().String(),
-		Address: address, ServerPin: serverPin, Schema: []string{Schema}, Incarnation: incarnation, Number: number, Issued: at.UTC().Format(time.RFC3339)})
-	if err != nil {
-		return nil, err
-	}
-	b, err := sign(id.sign, TypeCard, payload)
-	return append(b, '\n'), err
 }
 
 // ParseCard reads a card and checks that it is signed by the key that it names. Whether
@@ -115,7 +50,7 @@ func ParseCard(file []byte) (*Card, error) {
 	if err := decodeCanonical(payload, MaxReceipt, what, &c); err != nil {
 		return nil, err
 	}
-	key, err := base64.StdEncoding.Strict().DecodeString(c.Key)
+	key, err := decodeBase64(c.Key)
 	if err != nil || len(key) != ed25519.PublicKeySize {
 		return nil, refuse("The card has no key.")
 	}
@@ -123,25 +58,46 @@ func ParseCard(file []byte) (*Card, error) {
 	if _, err := open(b, MaxReceipt, c.key, TypeCard, what); err != nil {
 		return nil, err
 	}
-	if c.recipient, err = age.ParseHybridRecipient(c.Recipient); err != nil {
+	if c.recipient, err = age.ParseHybridRecipient(c.Recipient); err != nil || c.recipient.String() != c.Recipient {
 		return nil, refuse("The card has no sealing key.")
 	}
-	if !supports(c.Schema) {
-		return nil, refuse("The card is of formats %s; this program reads %s.", strings.Join(c.Schema, ", "), Schema).WithHint("Upgrade this server.")
-	}
-	if len(c.Space) != 26 || c.Number < 1 || len([]rune(c.Name)) > 50 || strings.TrimSpace(c.Name) == "" {
-		return nil, refuse("The card is incomplete.")
-	}
-	return &c, nil
+	return &c, c.check()
 }
 
-func supports(schemas []string) bool {
-	for _, s := range schemas {
-		if major, _, _ := strings.Cut(s, "."); major == "1" {
-			return true
-		}
+func (c *Card) check() error {
+	if !supports(c.Schema) {
+		return refuse("The card is of formats %s; this program reads %s.", clip(strings.Join(c.Schema, ", ")), Schema).WithHint("Upgrade this server.")
 	}
-	return false
+	if err := checkCritical(c.Critical, "card"); err != nil {
+		return err
+	}
+	t := texts{what: "card"}
+	t.ulid("space", c.Space)
+	t.required("name", c.Name)
+	t.ulid("incarnation", c.Incarnation)
+	t.time("date", c.Issued)
+	switch {
+	case t.err != nil:
+		return t.err
+	case len([]rune(c.Name)) > 50:
+		return refuse("The name of the card is longer than 50 characters.")
+	case c.Number < 1:
+		return refuse("The card has no number.")
+	case c.ServerPin != "" && !isDigest(c.ServerPin):
+		return refuse("The card names a server without a proper pin.")
+	case c.Address != "" && !isAddress(c.Address):
+		return refuse("The card names a server by an address that is not host:port.")
+	}
+	return nil
+}
+
+func isAddress(s string) bool {
+	i := strings.LastIndexByte(s, ':')
+	if i < 1 || len(s) > 300 || strings.ContainsAny(s, " /@?#") || strings.ContainsFunc(s, hidden) {
+		return false
+	}
+	port, err := strconv.ParseUint(s[i+1:], 10, 16)
+	return err == nil && port > 0
 }
 
 // Fingerprint is the space's identity, in hex: SHA-256 of "octopuses-id-v1" and its key.
@@ -153,7 +109,9 @@ func (c *Card) digest() []byte {
 }
 
 // Words are 12 words of 11 bits each that belong to this identity alone (BIP-39's list,
-// without its checksum). Two people compare them on another channel.
+// without its checksum): the first 132 bits of the fingerprint. Two people compare them
+// on another channel. They cover the signing key; the rest of the card stands under that
+// key's signature.
 func (c *Card) Words() []string {
 	n := new(big.Int).Rsh(new(big.Int).SetBytes(c.digest()), 256-132)
 	words := make([]string, 12)
@@ -164,10 +122,32 @@ func (c *Card) Words() []string {
 	return words
 }
 
-// ShortCode is the identity in four groups of four characters, for lists.
+// ShortCode is the identity in four groups of five characters, for lists and for the
+// outside of a parcel: four of the fingerprint in base32 and one that checks them. It is
+// no proof; only the words are.
 func (c *Card) ShortCode() string {
 	s := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(c.digest()[:10])
-	return s[0:4] + "-" + s[4:8] + "-" + s[8:12] + "-" + s[12:16]
+	groups := make([]string, 4)
+	for i := range groups {
+		g := s[i*4 : i*4+4]
+		groups[i] = g + string(checkCharacter(g))
+	}
+	return strings.Join(groups, "-")
+}
+
+// checkCharacter is Luhn's algorithm modulo 32, which finds any one wrong character and
+// nearly any two exchanged neighbours.
+func checkCharacter(s string) byte {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+	sum := 0
+	for i := range len(s) {
+		n := strings.IndexByte(alphabet, s[i])
+		if (len(s)-i)%2 == 1 {
+			n *= 2
+		}
+		sum += n/32 + n%32
+	}
+	return alphabet[(32-sum%32)%32]
 }
 
 // CheckWords compares the last three words as a person typed them, in any case.
@@ -191,15 +171,12 @@ func (c *Card) SealTo(plain []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// unseal decrypts what was sealed to this identity.
-func (id *Identity) unseal(sealed []byte) ([]byte, error) {
-	r, err := age.Decrypt(bytes.NewReader(sealed), id.seal)
-	if err != nil {
-		return nil, errs.Wrap(errs.Invalid, err, "The sealed values cannot be opened: they were sealed to another space.")
+// decodeBase64 reads the one encoding of bytes. Go's decoder skips line ends, even the
+// strict one, so that the same bytes would have many texts.
+func decodeBase64(s string) ([]byte, error) {
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err == nil && len(s) != base64.StdEncoding.EncodedLen(len(b)) {
+		err = base64.CorruptInputError(len(s))
 	}
-	b, err := io.ReadAll(io.LimitReader(r, MaxBlob+1))
-	if err != nil || len(b) > MaxBlob {
-		return nil, refuse("The sealed values are damaged or too large.")
-	}
-	return b, nil
+	return b, err
 }

@@ -19,7 +19,9 @@ const (
 )
 
 // envelope is a DSSE envelope (github.com/secure-systems-lab/dsse) with one signature.
-// The struct's order is the order of its one encoding.
+// The struct's order is the order of its one encoding. A second signature would have to
+// be covered by the first, or anybody could add one and so make another envelope that
+// verifies; it waits for v2.
 type envelope struct {
 	PayloadType string      `json:"payloadType"`
 	Payload     string      `json:"payload"`
@@ -55,10 +57,11 @@ func open(b []byte, limit int, key ed25519.PublicKey, payloadType, what string) 
 	if e.Signatures[0].KeyID != keyID(key) {
 		return nil, refuse("The %s is signed with another key than that of its sender.", what).WithHint("Compare the words of the sender on another channel.")
 	}
-	sig, err := base64.StdEncoding.DecodeString(e.Signatures[0].Sig)
+	sig, err := decodeBase64(e.Signatures[0].Sig)
 	if err != nil || !ed25519.Verify(key, dsse.PAE(e.PayloadType, payload), sig) {
 		return nil, refuse("The signature of the %s does not hold.", what).WithHint("It was changed on the way. Ask for it again.")
 	}
+	// The type is under the signature, so that a card can never pass as a statement.
 	if e.PayloadType != payloadType {
 		return nil, refuse("The %s holds something else (%s).", what, clip(e.PayloadType))
 	}
@@ -71,28 +74,19 @@ func peek(b []byte, limit int, what string) ([]byte, envelope, error) {
 	if len(b) > limit {
 		return nil, e, errs.New(errs.TooLarge, "The %s is larger than %d bytes.", what, limit)
 	}
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&e); err != nil || len(e.Signatures) != 1 {
+	if err := json.Unmarshal(b, &e); err != nil || len(e.Signatures) != 1 {
 		return nil, e, refuse("The %s is no signed envelope.", what)
 	}
-	payload, err := base64.StdEncoding.Strict().DecodeString(e.Payload)
+	// This refuses spaces, another order, doubled, unknown and differently spelt members.
+	if again, err := json.Marshal(e); err != nil || !bytes.Equal(again, b) {
+		return nil, e, notCanonical(what)
+	}
+	payload, err := decodeBase64(e.Payload)
 	if err != nil {
 		return nil, e, notCanonical(what)
 	}
-	again, err := json.Marshal(e)
-	if err != nil || !bytes.Equal(again, b) {
-		return nil, e, notCanonical(what)
-	}
-	if sig, err := base64.StdEncoding.Strict().DecodeString(e.Signatures[0].Sig); err != nil || len(sig) != ed25519.SignatureSize {
+	if sig, err := decodeBase64(e.Signatures[0].Sig); err != nil || len(sig) != ed25519.SignatureSize || !isDigest(e.Signatures[0].KeyID) {
 		return nil, e, notCanonical(what)
 	}
 	return payload, e, nil
-}
-
-func clip(s string) string {
-	if len(s) > 80 {
-		return s[:80] + "…"
-	}
-	return s
 }

@@ -1,13 +1,8 @@
 package bundle
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"octopuses.dev/octopuses/spaces/errs"
 )
@@ -15,9 +10,12 @@ import (
 // Kinds of receipts.
 const (
 	Received            = "received"
-	Refused             = "refused"
+	NeedsInput          = "needs-input"
+	Refused             = "refused" // by the program
 	Accepted            = "accepted"
-	Rejected            = "rejected"
+	Rejected            = "rejected" // by a person
+	Superseded          = "superseded"
+	Recalled            = "recalled"
 	DeploymentQueued    = "deployment-queued"
 	DeploymentStarted   = "deployment-started"
 	DeploymentSucceeded = "deployment-succeeded"
@@ -25,21 +23,27 @@ const (
 	DeploymentCanceled  = "deployment-canceled"
 )
 
-var receiptKinds = []string{Received, Refused, Accepted, Rejected, DeploymentQueued, DeploymentStarted, DeploymentSucceeded, DeploymentFailed, DeploymentCanceled}
+// kinds are in the order in which things happen; see [Fold].
+func kinds() []string {
+	return []string{Received, NeedsInput, Refused, Accepted, Rejected, Superseded, Recalled, DeploymentQueued, DeploymentStarted, DeploymentSucceeded, DeploymentFailed, DeploymentCanceled}
+}
+
+// isDeployment reports whether a kind of receipt tells of one deployment.
+func isDeployment(kind string) bool { return strings.HasPrefix(kind, "deployment-") }
 
 // Receipt is the predicate of a receipt: a signed fact about a release that came in a
 // bundle. At level state Steps is empty. It never holds a value of a variable.
 type Receipt struct {
 	Link        Header       `json:"link"`
 	Kind        string       `json:"kind"`
-	Promotion   string       `json:"promotion"` // ULID of what it answers
+	Promotion   string       `json:"promotion"` // ULID of what it answers, "" where that is not known
 	Release     string       `json:"release"`   // ULID
 	Core        string       `json:"core"`
-	Reason      string       `json:"reason,omitempty"`
+	Reason      string       `json:"reason,omitempty"` // at most 4000 bytes
 	Environment *Environment `json:"environment,omitempty"`
 	Deployment  string       `json:"deployment,omitempty"` // ULID there
 	Attempt     int          `json:"attempt,omitempty"`
-	Started     string       `json:"started,omitempty"`
+	Started     string       `json:"started,omitempty"` // RFC 3339, UTC
 	Ended       string       `json:"ended,omitempty"`
 	Steps       []Step       `json:"steps,omitempty"`
 }
@@ -59,11 +63,25 @@ type Step struct {
 	Seconds int    `json:"seconds"`
 }
 
-// SignReceipt signs a receipt; the bytes are its envelope.
+const (
+	maxReason = 4_000 // bytes
+	maxSteps  = 1_000
+)
+
+// SignReceipt signs a receipt; the bytes are its envelope. Texts that the other side would
+// refuse are cut to what it takes, since a fact must not be lost over its wording; what
+// else it would refuse is an error here.
 func (id *Identity) SignReceipt(r Receipt, h Header) ([]byte, error) {
 	h.From, h.Schema, h.Critical = id.Space, Schema, orEmpty(h.Critical)
 	r.Link = h
-	payload, err := canonical(statement[Receipt]{statementType, []Subject{{"release/" + r.Release, map[string]string{"sha256": r.Core}}}, PredicateReceipt, r})
+	r.trim()
+	if err := checkHeader(h, nil, "", "receipt"); err != nil {
+		return nil, err
+	}
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	payload, err := canonical(statement[Receipt]{statementType, []Subject{subject("release/"+r.Release, r.Core)}, PredicateReceipt, r})
 	if err != nil {
 		return nil, err
 	}
@@ -76,94 +94,100 @@ func (id *Identity) SignReceipt(r Receipt, h Header) ([]byte, error) {
 
 // VerifyReceipt checks a receipt against the card of its sender and against who we are.
 func VerifyReceipt(envelope []byte, from *Card, to string) (Receipt, error) {
-	const what = "receipt"
-	payload, err := open(envelope, MaxReceipt, from.key, TypeStatement, what)
+	payload, err := open(envelope, MaxReceipt, from.key, TypeStatement, "receipt")
 	if err != nil {
 		return Receipt{}, err
 	}
-	var st statement[Receipt]
-	if err := decodeCanonical(payload, MaxReceipt, what, &st); err != nil {
+	return decodeReceipt(payload, from, to)
+}
+
+// peekReceipt reads a receipt without checking whose it is; only for a look at a file.
+func peekReceipt(envelope []byte) (Receipt, error) {
+	payload, _, err := peek(envelope, MaxReceipt, "receipt")
+	if err != nil {
+		return Receipt{}, err
+	}
+	return decodeReceipt(payload, nil, "")
+}
+
+func decodeReceipt(payload []byte, from *Card, to string) (Receipt, error) {
+	const what = "receipt"
+	st, err := decodeStatement[Receipt](payload, MaxReceipt, PredicateReceipt, what)
+	if err != nil {
 		return Receipt{}, err
 	}
 	r := st.Predicate
-	if st.Type != statementType || st.PredicateType != PredicateReceipt {
-		return r, refuse("This is no receipt but a %s.", clip(st.PredicateType))
-	}
 	if err := checkHeader(r.Link, from, to, what); err != nil {
-		return r, err
+		return Receipt{}, err
 	}
-	if !slices.Contains(receiptKinds, r.Kind) {
-		return r, refuse("The receipt is of an unknown kind (%s).", clip(r.Kind))
+	if err := r.check(); err != nil {
+		return Receipt{}, err
 	}
-	if len(st.Subject) != 1 || st.Subject[0].Name != "release/"+r.Release || st.Subject[0].Digest["sha256"] != r.Core || !isDigest(r.Core) {
-		return r, refuse("The subject of the receipt is not its release.")
-	}
-	if strings.HasPrefix(r.Kind, "deployment-") && (r.Environment == nil || r.Environment.Ref == "" || r.Deployment == "") {
-		return r, refuse("The receipt tells of a deployment without saying which.")
-	}
-	if len(r.Reason) > 4000 {
-		return r, refuse("The reason in the receipt is too long.")
+	if len(st.Subject) != 1 || !st.Subject[0].is("release/"+r.Release, r.Core) {
+		return Receipt{}, refuse("The subject of the receipt is not its release.")
 	}
 	return r, nil
 }
 
-// receiptsFile is the first line of a file .octr.
-type receiptsFile struct {
-	Format string `json:"format"`
-	From   string `json:"from"`
-	To     string `json:"to"`
-	Count  int    `json:"count"`
+func (r *Receipt) trim() {
+	r.Reason = cut(r.Reason, maxReason)
+	if r.Environment != nil {
+		e := *r.Environment
+		e.Shown = cut(visible(e.Shown), maxName)
+		r.Environment = &e
+	}
+	r.Steps = slices.Clone(r.Steps[:min(len(r.Steps), maxSteps)])
+	size := 0
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		s.Name, s.State = cut(visible(s.Name), maxName), visible(s.State)
+		size += len(s.Name) + len(s.State) + 60
+	}
+	if size > MaxReceipt/2 { // the rest is base64 and the other members
+		r.Steps = nil
+	}
 }
 
-const receiptsFormat = "octopuses-receipts/1"
-
-// WriteReceipts writes a file .octr: a line that says what it is, then one envelope a
-// line, in the order of their numbers.
-func WriteReceipts(w io.Writer, from, to string, envelopes [][]byte) error {
-	if len(envelopes) > MaxReceipts {
-		return errs.New(errs.TooLarge, "A file holds at most %d receipts.", MaxReceipts)
+func (r *Receipt) check() error {
+	t := texts{what: "receipt"}
+	if !slices.Contains(kinds(), r.Kind) {
+		return refuse("The receipt is of an unknown kind (%s).", clip(r.Kind))
 	}
-	head, err := json.Marshal(receiptsFile{receiptsFormat, from, to, len(envelopes)})
-	if err != nil {
-		return fmt.Errorf("write receipts: %w", err)
+	t.ulid("release", r.Release)
+	if r.Promotion != "" {
+		t.ulid("promotion", r.Promotion)
 	}
-	for _, line := range append([][]byte{head}, envelopes...) {
-		if _, err := w.Write(append(slices.Clip(line), '\n')); err != nil {
-			return fmt.Errorf("write receipts: %w", err)
+	if isDeployment(r.Kind) != (r.Environment != nil) || isDeployment(r.Kind) != (r.Deployment != "") {
+		return refuse("The receipt tells of a deployment without saying which, or names one without telling of it.")
+	}
+	if r.Environment != nil {
+		t.ulid("environment", r.Environment.Ref)
+		t.required("environment's name", r.Environment.Shown)
+		t.ulid("deployment", r.Deployment)
+	}
+	for _, at := range []string{r.Started, r.Ended} {
+		if at != "" {
+			t.time("time", at)
 		}
+	}
+	for _, s := range r.Steps {
+		t.required("step's name", s.Name)
+		t.name("step's state", s.State)
+		if s.Targets < 0 || s.Seconds < 0 {
+			return refuse("The receipt counts less than nothing.")
+		}
+	}
+	switch {
+	case t.err != nil:
+		return t.err
+	case !isDigest(r.Core):
+		return refuse("The receipt names no release.")
+	case len(r.Reason) > maxReason:
+		return refuse("The reason in the receipt is longer than %d bytes.", maxReason)
+	case len(r.Steps) > maxSteps:
+		return tooMany("steps in the receipt", maxSteps)
+	case r.Attempt < 0:
+		return refuse("The receipt counts less than nothing.")
 	}
 	return nil
-}
-
-// ReadReceipts reads a file .octr into its envelopes, none of which is verified yet.
-func ReadReceipts(r io.Reader) (from, to string, envelopes [][]byte, err error) {
-	const limit = MaxReceipts*(MaxReceipt+1) + 1024
-	b, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err != nil {
-		return "", "", nil, err
-	}
-	if len(b) > limit {
-		return "", "", nil, errs.New(errs.TooLarge, "The file of receipts is larger than %d bytes.", limit)
-	}
-	lines := bytes.Split(b, []byte("\n"))
-	var head receiptsFile
-	if len(lines) < 2 || len(lines[len(lines)-1]) != 0 || exact(lines[0], &head) != nil || head.Format != receiptsFormat {
-		return "", "", nil, refuse("This is no file of receipts, or it was changed.").WithHint("Files of receipts end in .octr.")
-	}
-	envelopes = lines[1 : len(lines)-1]
-	if len(envelopes) != head.Count {
-		return "", "", nil, refuse("The file should hold %d receipts and holds %d.", head.Count, len(envelopes)).WithHint("It was cut off; copy it again.")
-	}
-	for _, e := range envelopes {
-		if len(e) > MaxReceipt {
-			return "", "", nil, errs.New(errs.TooLarge, "A receipt is larger than %d bytes.", MaxReceipt)
-		}
-	}
-	return head.From, head.To, envelopes, nil
-}
-
-// IssuedAt is when a statement was made, by its maker's clock.
-func (h Header) IssuedAt() time.Time {
-	t, _ := time.Parse(time.RFC3339, h.Issued)
-	return t
 }
