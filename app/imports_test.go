@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -198,6 +201,38 @@ func TestTableOfEdges(t *testing.T) {
 		to, known := allowed(c.from)
 		if got := known && among(to, c.to); got != c.want {
 			t.Errorf("may %s import %s: %v, want %v", c.from, c.to, got, c.want)
+		}
+	}
+}
+
+// Every module that we import by name, tests too, has its reason in docs/dependencies.md.
+func TestDependenciesAreExplained(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile(filepath.Join("..", "docs", "dependencies.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "list", "-test", "-f", `{{range .Imports}}{{.}} {{end}}`, "./...")
+	cmd.Dir = ".."
+	imports, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd = exec.Command("go", "list", "-m", "all")
+	cmd.Dir = ".."
+	modules, err := cmd.Output()
+	if err != nil {
+		t.Skip("the list of modules cannot be had: ", err)
+	}
+	imported := strings.Fields(string(imports))
+	for line := range strings.Lines(string(modules)) {
+		m, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		used := slices.ContainsFunc(imported, func(i string) bool { return i == m || strings.HasPrefix(i, m+"/") })
+		// In the document a module may stand without its host and its major version.
+		short := regexp.MustCompile(`/v\d+$`).ReplaceAllString(m, "")
+		short = short[strings.LastIndex(short, "/")+1:]
+		if used && m != module && !strings.Contains(string(doc), m) && !strings.Contains(string(doc), short) {
+			t.Errorf("docs/dependencies.md does not say why we use %s", m)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 // TestScripts plays testdata/script, with these commands besides those of testscript:
 //
 //	serve NAME [FLAGS]    start a server on a free port; $URL is where it serves
-//	stop NAME             SIGTERM; it must end with status 0
+//	terminate NAME        SIGTERM; it must end with status 0
 //	kill-9 NAME           as it says; the server is gone when this returns
 //	http STATUS METHOD URL [FILE]   the body is the standard output; FILE is sent
 func TestScripts(t *testing.T) {
@@ -51,7 +51,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": startServer,
-			"stop": func(ts *testscript.TestScript, neg bool, args []string) {
+			"terminate": func(ts *testscript.TestScript, neg bool, args []string) {
 				r := named(ts, neg, args)
 				ts.Check(r.cmd.Process.Signal(syscall.SIGTERM))
 				r.end(ts, false)
@@ -139,7 +139,7 @@ func (r *running) end(ts *testscript.TestScript, killed bool) {
 
 func named(ts *testscript.TestScript, neg bool, args []string) *running {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: stop NAME, kill-9 NAME")
+		ts.Fatalf("usage: terminate NAME, kill-9 NAME")
 	}
 	r := ts.Value("servers").(map[string]*running)[args[0]]
 	if r == nil {

@@ -21,7 +21,7 @@ func zoneCommand() *command {
 	return &command{
 		name: "zone", summary: "Trust another zone, and carry bundles and receipts by hand",
 		detail: "These commands work on the data folder itself, whether the server runs or not.",
-		sub:    []*command{zoneCardCommand(), zoneTrustCommand(), zoneLinksCommand(), zoneImportCommand(), zoneReceiptsCommand(), zoneReceiveCommand()},
+		sub:    []*command{zoneCardCommand(), zoneTrustCommand(), zoneLinksCommand(), zonePromoteCommand(), zoneImportCommand(), zoneReceiptsCommand(), zoneReceiveCommand()},
 	}
 }
 
@@ -125,6 +125,55 @@ func zoneLinksCommand() *command {
 					fmt.Fprintf(stdio.Out, "%s  %s  %s\n", l.LocalName, l.Mode, l.State)
 				}
 				return nil
+			})
+		},
+	}
+}
+
+func zonePromoteCommand() *command {
+	z := newZoneFlags()
+	var link, out string
+	var without bool
+	return &command{
+		name: "promote", args: "PROJECT VERSION", min: 2, max: 2,
+		summary: "Write a release for another space to a bundle (.octb) that is carried there",
+		flags: func(f *pflag.FlagSet) {
+			f.StringVar(&link, "to", "", "`name` of the other space here (required)")
+			f.StringVar(&out, "out", "", "`file` to write, which must not exist (required)")
+			f.BoolVar(&without, "without-packages", false, "leave the package files out; they are carried in another way")
+			z.register(f)
+		},
+		run: func(ctx context.Context, stdio Stdio, args []string) error {
+			if link == "" || out == "" {
+				return &usageError{text: "--to and --out are required"}
+			}
+			return z.on(ctx, func(service *zones.Service, s *spaces.Space) error {
+				var release spaces.Release
+				peer, err := spaces.View(ctx, s, spaces.Server(), func(tx *spaces.ReadTx) (l spaces.Link, err error) {
+					project, err := tx.ProjectBy(args[0])
+					if err != nil {
+						return l, err
+					}
+					if release, err = tx.ReleaseBy(project.ID, args[1]); err != nil {
+						return l, err
+					}
+					return tx.LinkBy(link)
+				})
+				if err != nil {
+					return err
+				}
+				err = newFile(out, func(w io.Writer) error {
+					p, err := service.Promote(ctx, s, spaces.Server(), release.ID, peer.ID, true)
+					if err != nil {
+						return err
+					}
+					return service.ExportBundle(ctx, s, spaces.Server(), p.ID, !without, w)
+				})
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(stdio.Out, "%s %s for %s is in %s.\n", args[0], release.Version, peer.LocalName, out)
+				return err
 			})
 		},
 	}
