@@ -14,10 +14,9 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/google/uuid"
 
 	"octopuses.dev/octopuses/app/agent"
-	"octopuses.dev/octopuses/app/rest"
+	"octopuses.dev/octopuses/app/api"
 	"octopuses.dev/octopuses/app/runner"
 	"octopuses.dev/octopuses/app/targets"
 	"octopuses.dev/octopuses/app/web"
@@ -62,7 +61,7 @@ func (s *server) queues(ctx context.Context) ([]runner.Queue, error) {
 	}
 	out := make([]runner.Queue, len(all))
 	for i, x := range all {
-		out[i] = runner.Queue{Ref: rest.RefOf(x), Stopped: x.TaskQueueStopped}
+		out[i] = runner.Queue{Ref: refOf(x), Stopped: x.TaskQueueStopped}
 	}
 	return out, nil
 }
@@ -90,7 +89,7 @@ func (s *server) learnAgents(ctx context.Context) error {
 		return err
 	}
 	for _, x := range all {
-		err := s.within(ctx, rest.RefOf(x), func(space *spaces.Space) error {
+		err := s.within(ctx, refOf(x), func(space *spaces.Space) error {
 			pins, err := spaces.View(ctx, space, spaces.Server(), func(tx *spaces.ReadTx) ([]string, error) { return tx.PollingThumbprints() })
 			for _, p := range pins {
 				s.learnAgent(p)
@@ -154,7 +153,7 @@ func (s *server) runLinks(ctx context.Context) error {
 	}
 	for _, x := range all {
 		if zones.Linked(s.spaces.Dir(x.Folder)) {
-			begin(rest.RefOf(x))
+			begin(refOf(x))
 		}
 	}
 	for {
@@ -227,7 +226,7 @@ func (s *server) resolve(ctx context.Context, ulid string) (*spaces.Space, error
 		if !strings.HasSuffix(x.Folder, "-"+spaces.FolderSuffix(ulid)) {
 			continue
 		}
-		space, err := s.spaces.Acquire(ctx, rest.RefOf(x))
+		space, err := s.spaces.Acquire(ctx, refOf(x))
 		if err != nil {
 			return nil, err
 		}
@@ -241,16 +240,12 @@ func (s *server) resolve(ctx context.Context, ulid string) (*spaces.Space, error
 
 // fiberApp is the door for people and API clients.
 func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) {
-	id, err := s.instance.SettingOr(ctx, "installation-id", func() ([]byte, error) { return []byte(uuid.NewString()), nil })
-	if err != nil {
-		return nil, err
-	}
 	proxies := s.cfg.Proxies
 	app := fiber.New(fiber.Config{
 		Immutable: true, StreamRequestBody: true, DisableStartupMessage: true, BodyLimit: 64 << 20, ReadTimeout: 10 * time.Minute, WriteTimeout: 10 * time.Minute, IdleTimeout: time.Minute, ServerHeader: "",
-		EnableTrustedProxyCheck: true, TrustedProxies: proxies, ProxyHeader: proxyHeader(proxies), EnableIPValidation: true, UnescapePath: false,
+		EnableTrustedProxyCheck: true, TrustedProxies: proxies, ProxyHeader: proxyHeader(proxies), EnableIPValidation: true, UnescapePath: false, ErrorHandler: refuse,
 	})
-	door := &rest.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Version: s.version, Logs: taskLogs{}, AgentToken: s.agentToken, Registered: s.learnAgent, Linked: s.linked, Log: s.log, Base: ctx, Install: string(id)}
+	door := &api.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Version: s.version, BaseURL: func() string { return s.url }, Logs: apiLogs{}, AgentToken: s.agentToken, Registered: s.learnAgent, Linked: s.linked, Log: s.log, Base: ctx}
 	app.Get("/healthz", func(c *fiber.Ctx) error { return c.SendString("ok\n") })
 	app.Get("/readyz", func(c *fiber.Ctx) error {
 		if err := s.healthy(c.Context()); err != nil {
@@ -259,11 +254,18 @@ func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) 
 		}
 		return c.SendString("ready\n")
 	})
-	app.All("/api", door.Handle)
-	app.All("/api/*", door.Handle)
+	door.Routes(app)
 	pages := &web.Server{Instance: s.instance, Spaces: s.spaces, Version: s.version, Logs: taskLogs{}, Zones: webZones{s.zones}, Secure: secure, Base: ctx, Log: s.log}
 	pages.Routes(app)
 	return app, nil
+}
+
+// refuse answers what Fiber itself refuses, in the form of the door that was knocked at.
+func refuse(c *fiber.Ctx, err error) error {
+	if path := c.Path(); path == "/api" || strings.HasPrefix(path, "/api/") {
+		return api.ErrorHandler(c, err)
+	}
+	return fiber.DefaultErrorHandler(c, err)
 }
 
 func proxyHeader(proxies []string) string {
@@ -317,21 +319,24 @@ func webNode(n *runner.Node) web.LogNode {
 	return out
 }
 
-func (taskLogs) Details(ctx context.Context, s *spaces.Space, id spaces.TaskID) ([]rest.ActivityLog, error) {
+// apiLogs are the same logs in the form of Octopus's API.
+type apiLogs struct{}
+
+func (apiLogs) Details(ctx context.Context, s *spaces.Space, id spaces.TaskID) ([]api.ActivityLog, error) {
 	root, err := runner.Tree(ctx, s, id)
 	if err != nil {
 		return nil, err
 	}
-	return []rest.ActivityLog{activity(root)}, nil
+	return []api.ActivityLog{activity(root)}, nil
 }
 
-func activity(n *runner.Node) rest.ActivityLog {
-	out := rest.ActivityLog{ID: n.ID, Name: n.Name, Status: n.Status, Started: n.Started, Ended: n.Ended, ShowAtSummaryLevel: true, Children: []rest.ActivityLog{}, LogElements: []rest.LogElement{}}
+func activity(n *runner.Node) api.ActivityLog {
+	out := api.ActivityLog{ID: n.ID, Name: n.Name, Status: n.Status, Started: n.Started, Ended: n.Ended, ShowAtSummaryLevel: true, Children: []api.ActivityLog{}, LogElements: []api.LogElement{}}
 	if slices.Contains([]string{"Success", "SuccessWithWarning", "Failed", "Skipped", "Canceled"}, n.Status) {
 		out.ProgressPercentage = 100
 	}
 	for _, l := range n.Lines {
-		out.LogElements = append(out.LogElements, rest.LogElement{OccurredAt: l.Time, Category: l.Category, MessageText: l.Text, Number: l.Number})
+		out.LogElements = append(out.LogElements, api.LogElement{OccurredAt: l.Time, Category: l.Category, MessageText: l.Text, Number: l.Number})
 	}
 	for _, c := range n.Children {
 		out.Children = append(out.Children, activity(c))
@@ -341,4 +346,15 @@ func activity(n *runner.Node) rest.ActivityLog {
 
 func (taskLogs) Raw(s *spaces.Space, id spaces.TaskID, w io.Writer) error {
 	return runner.Raw(s, id, w)
+}
+
+// Raw writes the log into a pipe, whose reader is slow or gone as it likes.
+func (apiLogs) Raw(_ context.Context, s *spaces.Space, id spaces.TaskID) (io.ReadCloser, error) {
+	in, out := io.Pipe()
+	space := s.Hold()
+	go func() {
+		defer space.Release()
+		out.CloseWithError(runner.Raw(space, id, out))
+	}()
+	return in, nil
 }

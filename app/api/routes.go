@@ -54,6 +54,9 @@ func (row Row) Limit() int {
 	return maxJSON
 }
 
+// Transfer says that the row moves a file, whose limit is of its own.
+func (row Row) Transfer() bool { return row.transfer }
+
 // large lets a row take a large document.
 func large(row Row) Row { row.document = true; return row }
 
@@ -69,6 +72,7 @@ func (s *Server) Table() []Row {
 		environmentRoutes(), lifecycleRoutes(), projectGroupRoutes(), projectRoutes(), channelRoutes(),
 		processRoutes(), variableRoutes(), packageRoutes(), feedRoutes(), releaseRoutes(), deploymentRoutes(),
 		taskRoutes(), interruptionRoutes(), machineRoutes(), workerRoutes(), dashboardRoutes(), eventRoutes(),
+		registrationRoutes(), linkRoutes(), promotionRoutes(),
 		absentRoutes(),
 	} {
 		table = append(table, area...)

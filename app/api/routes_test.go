@@ -88,8 +88,8 @@ func TestEveryRoute(t *testing.T) {
 		}
 		path := addresses(row, s.Default.ID())[0]
 		what := row.Method + " " + path
-		if row.Path == "/packages/raw" {
-			continue // TestUploadLimits
+		if row.Transfer() {
+			continue // TestUploadLimits; files between zones have their own in zones/bundle
 		}
 		body := large[:row.Limit()+1]
 		refused(t, what+" with a large body", s.Do(s.Key, row.Method, path, body), http.StatusRequestEntityTooLarge)

@@ -13,21 +13,30 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"octopuses.dev/octopuses/app/agent"
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/errs"
+	"octopuses.dev/octopuses/zones"
 )
 
 // Server is the door for programs. Fields are set before [Server.Routes].
 type Server struct {
-	Instance   *instance.Instance
-	Spaces     *spaces.Registry
-	Version    string        // of the product
-	BaseURL    func() string // how clients reach us, for links to pages; nil: as the request says
-	Logs       TaskLogs      // nil: tasks have no log
-	Agents     AgentDoor     // nil: machines cannot be discovered
-	MaxPackage int64         // bytes of an uploaded package; 0: 5 GiB
-	Log        *slog.Logger  // nil: slog.Default
+	Instance *instance.Instance
+	Spaces   *spaces.Registry
+	Version  string         // of the product
+	BaseURL  func() string  // how clients reach us, for links to pages; nil: as the request says
+	Logs     TaskLogs       // nil: tasks have no log
+	Agents   AgentDoor      // nil: machines cannot be discovered
+	Zones    *zones.Service // nil: there are no zones
+	// AgentToken completes the secret of a registration to what an agent needs to call us;
+	// nil: agents cannot register. Registered hears the pin of one that did. Linked hears
+	// of a space that now has links.
+	AgentToken func(secret, space string) agent.Token
+	Registered func(pin string)
+	Linked     func(spaces.Ref)
+	MaxPackage int64        // bytes of an uploaded package; 0: 5 GiB
+	Log        *slog.Logger // nil: slog.Default
 	Base       context.Context
 
 	mu           sync.Mutex

@@ -21,6 +21,8 @@ import (
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/secrets"
+	"octopuses.dev/octopuses/zones"
+	"octopuses.dev/octopuses/zones/pin"
 )
 
 // Password is that of every person of these tests.
@@ -61,7 +63,12 @@ func Start(t testing.TB, configure ...func(*api.Server)) *Server {
 	}
 	s.Default = s.NewSpace("Default", s.Admin)
 	base, stop := context.WithCancel(ctx)
-	s.API = &api.Server{Instance: s.Instance, Spaces: s.Spaces, Version: "1.0.0", MaxPackage: 64 << 20, Log: quiet, Base: base}
+	identity, err := pin.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	zone := &zones.Service{Identity: identity, Address: func() string { return "127.0.0.1:1" }, Log: quiet}
+	s.API = &api.Server{Instance: s.Instance, Spaces: s.Spaces, Zones: zone, Version: "1.0.0", MaxPackage: 64 << 20, Log: quiet, Base: base}
 	for _, f := range configure {
 		f(s.API)
 	}
