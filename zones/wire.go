@@ -94,7 +94,7 @@ func ParseInvitation(text string) (Invitation, error) {
 // needs LinkAdminister.
 func (z *Service) Invite(ctx context.Context, s *spaces.Space, actor spaces.Actor, name, role string, confirm bool, lasts time.Duration) (Invitation, error) {
 	if z.Address == nil || z.Address() == "" {
-		return Invitation{}, errs.New(errs.Blocked, "This server takes no links over the network.").WithHint("Start it with --zone-listen and --zone-address, or link by cards.")
+		return Invitation{}, errs.New(errs.Blocked, "This server takes no links over the network.").WithHint("Start it with --zones and --zones-address, or link by cards.")
 	}
 	if _, _, err := z.Card(ctx, s); err != nil {
 		return Invitation{}, err
