@@ -248,7 +248,10 @@ func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) 
 	door := &api.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Version: s.version, BaseURL: func() string { return s.url }, Logs: apiLogs{}, AgentToken: s.agentToken, Registered: s.learnAgent, Linked: s.linked, Log: s.log, Base: ctx}
 	app.Get("/healthz", func(c *fiber.Ctx) error { return c.SendString("ok\n") })
 	app.Get("/readyz", func(c *fiber.Ctx) error {
-		if err := s.healthy(c.Context()); err != nil {
+		// Not the request's own context: fasthttp's is written to while a shutdown runs.
+		look, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		if err := s.healthy(look); err != nil {
 			s.log.Error("not ready", "err", err)
 			return c.Status(fiber.StatusServiceUnavailable).SendString("not ready: the server's own file does not answer\n")
 		}
