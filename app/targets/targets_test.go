@@ -1,6 +1,7 @@
 package targets_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +26,10 @@ import (
 
 func TestMain(m *testing.M) {
 	if execution.MaybeShim(os.Args) {
+		return
+	}
+	if root := os.Getenv(agentProcess); root != "" {
+		beAgent(root)
 		return
 	}
 	os.Exit(m.Run())
@@ -119,20 +125,89 @@ func TestPolling(t *testing.T) {
 	targettest.Run(t, tr)
 }
 
-// Budget: 15 ms from start to the end that the server sees, over a kept connection.
-func BenchmarkTrivialScript(b *testing.B) {
-	server, _ := pin.New()
-	root, reg := register(b, server, "127.0.0.1:0", "")
-	address := run(b, root)
-	tr, err := targets.NewDirectory(server, nil).Transport(targets.Machine{Style: "TentaclePassive", URI: "https://" + address + "/", Thumbprint: reg.Thumbprint})
+func TestLocal(t *testing.T) {
+	w, err := execution.Open(t.TempDir())
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	for b.Loop() {
-		s := targettest.Script("true")
-		if _, err := tr.Start(context.Background(), s); err != nil {
-			b.Fatal(err)
+	w.Version = "test"
+	targettest.Run(t, targets.Local{Work: w})
+}
+
+func TestHubRefusesAndDrops(t *testing.T) {
+	server, _ := pin.New()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, reg := register(t, server, "", l.Addr().String())
+	hub := targets.NewHub(server, func(string) bool { return false }, nil, quiet)
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- hub.Serve(ctx, l) }()
+
+	var log syncBuffer
+	a, err := agent.Open(agent.Options{Root: root, Version: "test", Logger: slog.New(slog.NewTextHandler(&log, nil)), Ready: func(string) { t.Error("a refused agent says that it is connected") }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	running, stop := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- a.Run(running) }()
+	for range 500 {
+		if strings.Contains(log.String(), "does not know this agent's key") {
+			break
 		}
-		targettest.Finish(b, tr, s.ID)
+		time.Sleep(10 * time.Millisecond)
 	}
+	if !strings.Contains(log.String(), "does not know this agent's key") {
+		t.Errorf("the agent does not say why: %s", log.String())
+	}
+	if _, err := hub.Transport(reg.Thumbprint); !errors.Is(err, errs.Unavailable) {
+		t.Errorf("a refused agent is reached: %v", err)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	cancel()
+	select {
+	case err := <-served:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the hub does not stop")
+	}
+}
+
+func TestTwoAgentsInOneFolder(t *testing.T) {
+	server, _ := pin.New()
+	root, _ := register(t, server, "127.0.0.1:0", "")
+	run(t, root)
+	second, err := agent.Open(agent.Options{Root: root, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Run(context.Background()); !errors.Is(err, errs.Busy) {
+		t.Errorf("%v", err)
+	}
+}
+
+// syncBuffer is a log that is read while it is written.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }

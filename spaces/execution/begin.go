@@ -125,9 +125,12 @@ func (w *Workspace) lock(dir string) (*os.File, error) {
 	return nil, f.Close()
 }
 
-// reap looks at what a shim that is gone left. One that went before it began leaves
+// reap looks at what a shim that is gone left. One that failed before it began leaves
 // no end; it is written for it.
 func (w *Workspace) reap(id, dir string, err error) {
+	if err == nil {
+		return
+	}
 	w.starting.Lock()
 	defer w.starting.Unlock()
 	if st, serr := stopped(id, dir); serr != nil || st.State != Accepted {
@@ -136,10 +139,7 @@ func (w *Workspace) reap(id, dir string, err error) {
 	if _, serr := os.Stat(dir); serr != nil {
 		return // forgotten
 	}
-	why := "its process ended at once"
-	if err != nil {
-		why = err.Error()
-	}
+	why := err.Error()
 	if b, _ := os.ReadFile(filepath.Join(dir, "shim.err")); len(b) > 0 {
 		why = strings.TrimSpace(string(b[:min(len(b), 1000)]))
 	}

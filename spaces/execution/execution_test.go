@@ -223,36 +223,6 @@ func TestPackageConventions(t *testing.T) {
 	}
 }
 
-func TestMaskerNeverTearsASecret(t *testing.T) {
-	m := &execution.Masker{}
-	m.Add("abcdefgh")
-	m.Add("efghijkl")
-	m.Add("abc") // too short
-	text := strings.Repeat("xyz", 10) + "abcdefghijkl" + strings.Repeat("q", 10)
-	for n := 1; n <= len(text); n++ {
-		cut := m.Cut(text[:n])
-		if out := m.Text(text[:cut]) + m.Text(text[cut:]); strings.Contains(out, "abcdefgh") || strings.Contains(out, "defghij") && !strings.Contains(out, "********") {
-			t.Fatalf("cut of %d at %d: %s", n, cut, out)
-		}
-	}
-	if m.Text("an abc") != "an abc" {
-		t.Error("a short secret is masked")
-	}
-}
-
-// Budget: 200 MB/s with 50 secrets.
-func BenchmarkMasker(b *testing.B) {
-	m := &execution.Masker{}
-	for i := range 50 {
-		m.Add(fmt.Sprintf("secret-number-%d", i))
-	}
-	line := strings.Repeat("an ordinary line of a build log, with nothing to hide in it ", 16)
-	b.SetBytes(int64(len(line)))
-	for b.Loop() {
-		m.Text(line)
-	}
-}
-
 // Budget: 15 ms from start to the end that a watcher sees (performance.md: median of a
 // trivial task over everything).
 func BenchmarkTrivialScript(b *testing.B) {

@@ -22,7 +22,8 @@ type logger struct {
 	mu       sync.Mutex // guards all below
 	file     *os.File
 	buf      *bufio.Writer
-	size     int // bytes written
+	line     []byte // of the entry that is being written
+	size     int    // bytes written
 	full     bool
 	outputs  []Output
 	result   string // of resultMessage
@@ -53,6 +54,9 @@ func (l *logger) flushEvery(d time.Duration, done <-chan struct{}) {
 func (l *logger) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.size == 0 {
+		return nil
+	}
 	if err := l.buf.Flush(); err != nil {
 		return err
 	}
@@ -79,18 +83,35 @@ func (l *logger) print(e LogEntry) {
 func (l *logger) entry(e LogEntry) {
 	e.Time = l.now().UTC()
 	e.Text = l.mask.Text(strings.ToValidUTF8(e.Text, "\uFFFD"))
-	b, err := json.Marshal(e)
-	if err != nil {
-		return
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e.Category == "Warning" || e.Category == "Error" {
 		l.warnings++
 	}
-	l.buf.Write(b)
-	l.buf.WriteByte('\n')
-	l.size += len(b) + 1
+	l.line = appendEntry(l.line[:0], e)
+	l.buf.Write(l.line)
+	l.size += len(l.line)
+}
+
+// appendEntry adds a line of the log. It is what json.Marshal makes of an entry, and
+// takes a fraction of the time for the plain text that most lines are.
+func appendEntry(b []byte, e LogEntry) []byte {
+	plain := e.Percent == nil
+	for i := 0; i < len(e.Text) && plain; i++ {
+		c := e.Text[i]
+		plain = c >= 0x20 && c < 0x7f && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
+	}
+	if !plain {
+		whole, err := json.Marshal(e)
+		if err != nil {
+			return b // no entry has what JSON has not
+		}
+		return append(append(b, whole...), '\n')
+	}
+	b = e.Time.AppendFormat(append(b, `{"t":"`...), time.RFC3339Nano)
+	b = append(append(b, `","c":"`...), e.Category...)
+	b = append(append(b, `","m":"`...), e.Text...)
+	return append(b, "\"}\n"...)
 }
 
 // tell does what a service message asks for that is no matter of a stream.
