@@ -42,19 +42,19 @@ func header(name string, size int64) []byte {
 func ustar(name string, size int64, kind byte) []byte {
 	h := make([]byte, tarBlock)
 	copy(h[0:100], name)
-	mode := "0000644"
-	if kind == 'x' {
-		mode = "0000000"
+	if kind == '0' {
+		copy(h[100:], "0000644")
+		copy(h[329:], "0000000") // device, major and minor
+		copy(h[337:], "0000000")
+	} else {
+		copy(h[100:], "0000000")
 	}
-	copy(h[100:], mode)
 	copy(h[108:], "0000000") // owner
 	copy(h[116:], "0000000") // group
 	copy(h[124:], fmt.Sprintf("%011o", size))
 	copy(h[136:], "00000000000") // time
 	h[156] = kind
 	copy(h[257:], "ustar\x0000")
-	copy(h[329:], "0000000") // device, major and minor
-	copy(h[337:], "0000000")
 	copy(h[148:], "        ")
 	sum := 0
 	for _, c := range h {

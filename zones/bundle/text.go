@@ -97,7 +97,7 @@ func isULID(s string) bool {
 func printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {
-		if hidden(r) {
+		if hidden(r) && r != '\t' {
 			fmt.Fprintf(&b, "\\u%04x", r)
 		} else {
 			b.WriteRune(r)
