@@ -91,7 +91,11 @@ func Parse(text []byte) (Identity, error) {
 	if !ok {
 		return Identity{}, errors.New("read identity: the key is not Ed25519")
 	}
-	return identity(cert.Bytes, key)
+	id, err := identity(cert.Bytes, key)
+	if err == nil && !key.Public().(ed25519.PublicKey).Equal(id.Certificate.Leaf.PublicKey) {
+		return Identity{}, errors.New("read identity: the certificate is of another key")
+	}
+	return id, err
 }
 
 // ClientConfig is for dialling an end with one of the pins.

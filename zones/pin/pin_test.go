@@ -1,6 +1,7 @@
 package pin
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -87,5 +88,10 @@ func TestMarshal(t *testing.T) {
 	}
 	if _, err := Parse(text[:len(text)/2]); err == nil {
 		t.Error("half an identity was read")
+	}
+	other, _ := New()
+	foreign, _ := other.Marshal()
+	if _, err := Parse(append(text[:bytes.Index(text, []byte("-----BEGIN PRIVATE"))], foreign[bytes.Index(foreign, []byte("-----BEGIN PRIVATE")):]...)); err == nil {
+		t.Error("a certificate was taken with the key of another")
 	}
 }

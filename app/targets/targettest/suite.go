@@ -98,6 +98,75 @@ func Run(t *testing.T, tr targets.Transport) {
 			t.Errorf("wrong bytes: %v", err)
 		}
 	})
+	t.Run("package that is not there", func(t *testing.T) {
+		digest := hex.EncodeToString(sha256.New().Sum(nil))
+		if s, err := tr.Has(ctx, digest); err != nil || s.Have || s.Partial != 0 {
+			t.Errorf("%+v, %v", s, err)
+		}
+		s := Script("")
+		s.Kind, s.Package = "package", &execution.Package{ID: "p", Version: "1", Digest: digest, Extension: ".zip"}
+		if _, err := tr.Start(ctx, s); !errors.Is(err, errs.NotFound) {
+			t.Errorf("started without its package: %v", err)
+		}
+		if u, err := tr.Watch(ctx, s.ID, 0, 0); err != nil || u.Status.State != execution.Absent {
+			t.Errorf("refused work is %s, %v", u.Status.State, err)
+		}
+		if _, err := tr.Put(ctx, digest, 0, strings.NewReader("")); err != nil {
+			t.Errorf("an empty file: %v", err)
+		}
+		if s, err := tr.Has(ctx, digest); err != nil || !s.Have {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
+	t.Run("log by offset", func(t *testing.T) {
+		s := Script("for i in $(seq 30000); do echo line number $i of a long log; done")
+		if _, err := tr.Start(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+		st, log := Finish(t, tr, s.ID)
+		if st.State != execution.Succeeded || strings.Count(log, "\n") != 30000 || !strings.HasSuffix(log, "line number 30000 of a long log\n") {
+			t.Errorf("%+v, %d lines", st, strings.Count(log, "\n"))
+		}
+		u, err := tr.Watch(ctx, s.ID, 1<<40, 0)
+		if err != nil || len(u.Entries) > 0 || u.Status.State != execution.Succeeded {
+			t.Errorf("behind the end: %+v, %v", u, err)
+		}
+	})
+	t.Run("waiting ends with its context", func(t *testing.T) {
+		s := Script("sleep 20")
+		if _, err := tr.Start(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		tr.Watch(short, s.ID, 0, 20*time.Second)
+		if time.Since(began) > 5*time.Second {
+			t.Error("it waited on")
+		}
+		if err := tr.Forget(ctx, s.ID); err != nil {
+			t.Error(err)
+		}
+		if u, err := tr.Watch(ctx, s.ID, 0, 0); err != nil || u.Status.State != execution.Running {
+			t.Errorf("running work was forgotten: %s, %v", u.Status.State, err)
+		}
+		if err := tr.Cancel(ctx, s.ID); err != nil {
+			t.Fatal(err)
+		}
+		Finish(t, tr, s.ID)
+	})
+	t.Run("work that is not there", func(t *testing.T) {
+		id := Script("").ID
+		if u, err := tr.Watch(ctx, id, 0, time.Second); err != nil || u.Status.State != execution.Absent {
+			t.Errorf("%+v, %v", u, err)
+		}
+		if err := tr.Cancel(ctx, id); !errors.Is(err, errs.NotFound) {
+			t.Errorf("cancel: %v", err)
+		}
+		if err := tr.Forget(ctx, id); err != nil {
+			t.Errorf("forget: %v", err)
+		}
+	})
 	t.Run("refusals", func(t *testing.T) {
 		s := Script("true")
 		s.Script.Syntax = "PowerShell"
