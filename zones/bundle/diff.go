@@ -176,8 +176,8 @@ func variablePairs(all []Variable) pairs {
 	var out pairs
 	for _, v := range all {
 		name, text := v.Name, v.Value
-		if len(v.Scope) > 0 {
-			name += fmt.Sprintf(" %v", v.Scope) // maps print sorted by key
+		for _, d := range slices.Sorted(maps.Keys(v.Scope)) {
+			name += fmt.Sprintf(" [%s: %s]", d, strings.Join(v.Scope[d], ", "))
 		}
 		if v.Sensitive {
 			text = "sealed, commitment " + v.Commitment

@@ -3,6 +3,7 @@ package bundle
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"slices"
 	"strings"
 )
@@ -64,7 +65,7 @@ func Fold(receipts []Receipt) State {
 	}
 	items := make([]item, 0, len(receipts))
 	for _, r := range receipts {
-		text, _ := canonical(r)
+		text, _ := json.Marshal(r)
 		items = append(items, item{r, text})
 	}
 	slices.SortFunc(items, func(a, b item) int {

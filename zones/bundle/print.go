@@ -21,7 +21,7 @@ func (p *printer) line(label, format string, args ...any) {
 			args[i] = printable(s)
 		}
 	}
-	fmt.Fprintf(p, "%-12s%s\n", label, fmt.Sprintf(format, args...))
+	fmt.Fprintln(p, strings.TrimRight(fmt.Sprintf("%-12s", label)+fmt.Sprintf(format, args...), " "))
 }
 
 // Text writes the report for people.
@@ -36,6 +36,9 @@ func (r *Report) Text(w io.Writer) error {
 	case r.Card != nil:
 		r.Card.print(&p)
 	case r.Bundle != nil:
+		if !r.Verified {
+			p.line("says to be", "of space %s", r.Bundle.Statement.Link.From)
+		}
 		r.Bundle.print(&p)
 	case r.Receipts != nil:
 		r.Receipts.print(&p)
