@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -163,26 +164,50 @@ func TestGoldenFiles(t *testing.T) {
 
 // What a person and a program read about the golden files.
 func TestGoldenReports(t *testing.T) {
-	card := golden("dev.octid")
-	for _, c := range []struct {
-		name string
-		args []string
-		exit int
-	}{
-		{"inspect-card.txt", []string{"inspect", golden("dev.octid")}, 0},
-		{"inspect-bundle.txt", []string{"inspect", golden("shop-1.5.0.octb")}, 0},
-		{"inspect-receipts.txt", []string{"inspect", golden("prod.octr")}, 0},
-		{"inspect-bundle.json", []string{"inspect", "--json", golden("shop-1.4.2.octb")}, 0},
-		{"verify-bundle.txt", []string{"verify", golden("shop-1.4.2.octb"), "--card", card}, 0},
-		{"verify-receipts.txt", []string{"verify", "--card", card, "--card", golden("prod.octid"), golden("prod.octr")}, 0},
-		{"verify-receipts.json", []string{"verify", "--json", "--card", golden("prod.octid"), golden("prod.octr")}, 0},
-		{"diff.txt", []string{"diff", golden("shop-1.4.2.octb"), golden("shop-1.5.0.octb")}, 1},
-		{"diff.json", []string{"diff", "--json", golden("shop-1.4.2.octb"), golden("shop-1.5.0.octb")}, 1},
-	} {
-		var out, complaints bytes.Buffer
-		if exit := Command(context.Background(), c.args, &out, &complaints); exit != c.exit {
-			t.Errorf("%v ended with %d: %s", c.args, exit, &complaints)
+	dev, prod := goldenParty(t, "Dev", devSpace), goldenParty(t, "Prod", prodSpace)
+	ctx := context.Background()
+	open := func(name string) *bytes.Reader { return bytes.NewReader(readGolden(t, name)) }
+	inspect := func(name string) (any, error) { return Inspect(ctx, open(name)) }
+	verify := func(name string, cards ...*Card) (any, error) { return VerifyFile(ctx, open(name), cards...) }
+	diff := func(a, b string) (any, error) {
+		var both [2]*Verified
+		for i, name := range []string{a, b} {
+			v, _, _, err := Read(ctx, open(name), (*Message).Own, nil)
+			if err != nil {
+				return nil, err
+			}
+			both[i] = v
 		}
-		compareGolden(t, c.name, out.Bytes())
+		return Diff(both[0], both[1])
+	}
+	for name, make := range map[string]func() (any, error){
+		"inspect-card.txt":     func() (any, error) { return inspect("dev.octid") },
+		"inspect-bundle.txt":   func() (any, error) { return inspect("shop-1.5.0.octb") },
+		"inspect-receipts.txt": func() (any, error) { return inspect("prod.octr") },
+		"inspect-bundle.json":  func() (any, error) { return inspect("shop-1.4.2.octb") },
+		"verify-bundle.txt":    func() (any, error) { return verify("shop-1.4.2.octb", dev.card) },
+		"verify-receipts.txt":  func() (any, error) { return verify("prod.octr", dev.card, prod.card) },
+		"verify-receipts.json": func() (any, error) { return verify("prod.octr", prod.card) },
+		"diff.txt":             func() (any, error) { return diff("shop-1.4.2.octb", "shop-1.5.0.octb") },
+		"diff.json":            func() (any, error) { return diff("shop-1.4.2.octb", "shop-1.5.0.octb") },
+	} {
+		v, err := make()
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var out bytes.Buffer
+		if filepath.Ext(name) == ".json" {
+			e := json.NewEncoder(&out)
+			e.SetEscapeHTML(false)
+			e.SetIndent("", "  ")
+			err = e.Encode(v)
+		} else {
+			err = v.(interface{ Text(io.Writer) error }).Text(&out)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		compareGolden(t, name, out.Bytes())
 	}
 }

@@ -9,51 +9,45 @@ import (
 	"testing"
 )
 
-func run(t *testing.T, args ...string) (exit int, out, complaints string) {
-	t.Helper()
-	var o, c bytes.Buffer
-	exit = Command(context.Background(), args, &o, &c)
-	return exit, o.String(), c.String()
-}
-
-func TestCommand(t *testing.T) {
+// Files are told apart by their content, and refused with a reason.
+func TestLook(t *testing.T) {
 	t.Parallel()
+	ctx := context.Background()
 	dev, prod, other := newParty(t, devSpace, "Dev"), newParty(t, prodSpace, "Prod"), newParty(t, otherSpace, "Other")
 	b, _ := file(t, dev, prod, []byte("the package"))
-	dir := t.TempDir()
-	put := func(name string, b []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	bundle, card, wrong := put("a.octb", b), put("dev.octid", dev.file), put("other.octid", other.file)
 	changed := bytes.Clone(b)
 	changed[bytes.Index(changed, []byte("the package"))] ^= 1
-	cut, flipped, junk := put("cut.octb", b[:len(b)-1]), put("flipped.octb", changed), put("x.txt", []byte("hello"))
 	for _, c := range []struct {
-		args  string
-		exit  int
-		in    string // on stdout
-		wrong string // on stderr
+		name  string
+		file  []byte
+		cards []*Card // nil: inspect
+		in    string
+		wrong string
 	}{
-		{"", 0, "Usage:", ""}, {"--help", 0, "extract", ""}, {"verify --help", 0, "Exit status", ""},
-		{"frobnicate", 2, "", `no command "frobnicate"`}, {"inspect", 2, "", "it needs FILE"}, {"inspect a b", 2, "", `too many arguments, from "b" on`}, {"verify x.octb", 2, "", "--card is required"},
-		{"inspect --loud x", 2, "", "unknown flag"}, {"diff " + bundle, 2, "", "NEW.octb"}, {"extract --card " + card + " " + bundle, 2, "", "--to is required"},
-		{"inspect " + dir + "/none.octb", 1, "", "no such file"}, {"inspect " + junk, 1, "", "neither a card"}, {"inspect " + cut, 1, "", "cut off"},
-		{"inspect " + bundle, 0, "nobody's signature was checked", ""},
-		{"verify --card " + card + " " + bundle, 0, "genuine", ""},
-		{"verify --card " + wrong + " " + bundle, 1, "", "no card of that space"},
-		{"verify --card " + wrong + " --card " + card + " " + bundle, 0, "signed by   Dev", ""},
-		{"verify --card " + card + " " + flipped, 1, "", "Package Shop 1.4.2"},
-		{"verify --card " + bundle + " " + bundle, 1, "", "canonical"},
-		{"diff " + bundle + " " + bundle, 0, "no difference", ""},
-		{"diff --json " + bundle + " " + bundle, 0, `"process": []`, ""},
+		{"junk", []byte("hello"), nil, "", "neither a card"},
+		{"cut off", b[:len(b)-1], nil, "", "cut off"},
+		{"inspected", b, nil, "nobody's signature was checked", ""},
+		{"verified", b, []*Card{dev.card}, "genuine", ""},
+		{"wrong card", b, []*Card{other.card}, "", "no card of that space"},
+		{"among cards", b, []*Card{other.card, dev.card}, "signed by   Dev", ""},
+		{"changed package", changed, []*Card{dev.card}, "", "Package Shop 1.4.2"},
 	} {
-		exit, out, complaints := run(t, strings.Fields(c.args)...)
-		if exit != c.exit || !strings.Contains(out, c.in) || !strings.Contains(complaints, c.wrong) || exit == 2 && out != "" || exit == 0 && complaints != "" {
-			t.Errorf("%s: %d\n%s%s", c.args, exit, out, complaints)
+		var r *Report
+		var err error
+		if c.cards == nil {
+			r, err = Inspect(ctx, bytes.NewReader(c.file))
+		} else {
+			r, err = VerifyFile(ctx, bytes.NewReader(c.file), c.cards...)
+		}
+		if err != nil {
+			if c.wrong == "" || !strings.Contains(err.Error(), c.wrong) {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			continue
+		}
+		var out bytes.Buffer
+		if err := r.Text(&out); err != nil || c.wrong != "" || !strings.Contains(out.String(), c.in) {
+			t.Errorf("%s: %v\n%s", c.name, err, &out)
 		}
 	}
 }
@@ -68,23 +62,17 @@ func TestExtract(t *testing.T) {
 	c.Packages = append(c.Packages, Package{ID: "..", Version: ".", Extension: "/../x", Digest: Digest(two), Size: int64(len(two))})
 	b := pack(t, message(t, c, dev, prod), one, two)
 	dir := t.TempDir()
-	card, good, bad := filepath.Join(dir, "dev.octid"), filepath.Join(dir, "a.octb"), filepath.Join(dir, "b.octb")
-	for path, content := range map[string][]byte{card: dev.file, good: b, bad: append(bytes.Clone(b), 0)} {
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 	to := filepath.Join(dir, "out")
-	if exit, _, complaints := run(t, "extract", bad, "--card", card, "--to", to); exit != 1 || !strings.Contains(complaints, "canonical") {
-		t.Errorf("%d, %s", exit, complaints)
+	if _, err := Extract(context.Background(), bytes.NewReader(append(bytes.Clone(b), 0)), to, dev.card); err == nil || !strings.Contains(err.Error(), "canonical") {
+		t.Error(err)
 	}
-	if entries, _ := os.ReadDir(dir); len(entries) != 3 {
+	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
 		t.Errorf("a refused file left %v", entries)
 	}
-	if exit, out, complaints := run(t, "extract", good, "--card", card, "--to", to); exit != 0 || !strings.Contains(out, "genuine") {
-		t.Fatalf("%d, %s", exit, complaints)
+	if r, err := Extract(context.Background(), bytes.NewReader(b), to, dev.card); err != nil || !r.Verified {
+		t.Fatal(err)
 	}
-	if entries, _ := os.ReadDir(dir); len(entries) != 4 {
+	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
 		t.Errorf("beside the folder there is %v", entries)
 	}
 	packages, _ := os.ReadDir(filepath.Join(to, "packages"))
@@ -102,8 +90,8 @@ func TestExtract(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if exit, _, complaints := run(t, "extract", good, "--card", card, "--to", to); exit != 1 || !strings.Contains(complaints, "already something") {
-		t.Errorf("%d, %s", exit, complaints)
+	if _, err := Extract(context.Background(), bytes.NewReader(b), to, dev.card); err == nil || !strings.Contains(err.Error(), "already something") {
+		t.Error(err)
 	}
 }
 
