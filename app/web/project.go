@@ -261,6 +261,13 @@ func overviewOf(r *request) (m projects.Overview, p spaces.Project, err error) {
 			cells[c.EnvironmentID.String()] = c
 			where[c.ReleaseID] = append(where[c.ReleaseID], name[c.EnvironmentID])
 		}
+		remote := map[int64]string{}
+		for _, e := range d.Remote {
+			remote[e.ID] = e.Name + " in " + e.LinkName
+		}
+		for _, c := range d.RemoteCells {
+			where[c.ReleaseID] = append(where[c.ReleaseID], remote[c.RemoteEnvironmentID])
+		}
 		channels := map[spaces.ChannelID]string{}
 		if all, err := tx.Channels(p.ID, spaces.All); err == nil {
 			for _, c := range all.Items {
@@ -312,16 +319,24 @@ func stages(progress deploy.Progress, cells map[string]spaces.Cell, d spaces.Das
 			stage.Boxes = append(stage.Boxes, b)
 		}
 		for _, s := range ph.Spaces {
-			b := ui.Box{Name: s.Name, State: outcome(s.Outcome), Tone: ui.Idle, Remote: true, Href: views.PromotionsURL(space)}
+			known := len(stage.Boxes)
 			for _, e := range d.Remote {
+				if e.LinkID.String() != s.ID {
+					continue
+				}
+				b := ui.Box{Name: e.Name, State: "nothing heard yet", Sub: "in " + s.Name, Tone: ui.Idle, Remote: true}
 				for _, c := range d.RemoteCells {
-					if e.LinkID.String() == s.ID && c.RemoteEnvironmentID == e.ID {
+					if c.RemoteEnvironmentID == e.ID {
 						b.Tone, b.State = toneOf(c.State, false, false)
 						b.Version, b.Sub = c.Version, "as of "+c.AsOf.UTC().Format("2 Jan 15:04")
+						b.Href = views.ReleaseURL(space, project, c.Version)
 					}
 				}
+				stage.Boxes = append(stage.Boxes, b)
 			}
-			stage.Boxes = append(stage.Boxes, b)
+			if len(stage.Boxes) == known { // no receipt has named an environment there
+				stage.Boxes = append(stage.Boxes, ui.Box{Name: s.Name, State: outcome(s.Outcome), Tone: ui.Idle, Remote: true, Href: views.PromotionsURL(space)})
+			}
 			if s.Why != "" && ph.Open {
 				blocked = append(blocked, s.Why)
 			}

@@ -256,8 +256,8 @@ func (r *request) places(progress deploy.Progress, p spaces.Project, rel spaces.
 			x.Action.Why = why
 			if may {
 				x.Action = projects.Move{Label: "Deploy", Href: views.DeployURL(slug, p.Slug, rel.Version) + "?environment=" + e.ID}
-				if e.Outcome == deploy.OutcomeSucceeded {
-					x.Action.Label = "Deploy again"
+				if x.Action.Kind = "primary"; e.Outcome == deploy.OutcomeSucceeded {
+					x.Action.Label, x.Action.Kind = "Deploy again", ""
 				}
 			}
 			out = append(out, x)
@@ -270,7 +270,10 @@ func (r *request) places(progress deploy.Progress, p spaces.Project, rel spaces.
 				may, why = false, cannot
 			}
 			if x.Action.Why = why; may && r.s.Zones != nil {
-				x.Action = projects.Move{Label: "Promote", Href: views.ReleaseURL(slug, p.Slug, rel.Version) + "/promote/" + s.ID}
+				x.Action = projects.Move{Label: "Promote", Kind: "primary", Href: views.ReleaseURL(slug, p.Slug, rel.Version) + "/promote/" + s.ID}
+				if s.Outcome != deploy.OutcomeNone {
+					x.Action.Label, x.Action.Kind = "Promote again", ""
+				}
 			}
 			out = append(out, x)
 		}
@@ -290,6 +293,41 @@ func outcomeTone(o deploy.Outcome) (ui.Tone, string) {
 	return ui.Idle, "Not there yet"
 }
 
+// around is the names and states that a history of deployments needs, each kind in one
+// read. What the person may not see is left out.
+func (r *request) around(tx *spaces.ReadTx, done []spaces.Deployment) (map[spaces.EnvironmentID]string, map[spaces.TaskID]spaces.Task, map[spaces.LinkID]string, error) {
+	environments, states, links := map[spaces.EnvironmentID]string{}, map[spaces.TaskID]spaces.Task{}, map[spaces.LinkID]string{}
+	all, err := tx.Environments(spaces.All)
+	if err != nil && errs.KindOf(err) != errs.Denied {
+		return nil, nil, nil, err
+	}
+	for _, e := range all.Items {
+		environments[e.ID] = e.Name
+	}
+	peers, err := tx.Links()
+	if err != nil && errs.KindOf(err) != errs.Denied {
+		return nil, nil, nil, err
+	}
+	for _, l := range peers {
+		links[l.ID] = l.LocalName
+	}
+	if len(done) == 0 {
+		return environments, states, links, nil
+	}
+	var ids []string
+	for _, d := range done {
+		ids = append(ids, d.TaskID.String())
+	}
+	found, err := tx.Tasks(spaces.TaskFilter{IDs: ids, Take: len(ids)})
+	if err != nil && errs.KindOf(err) != errs.Denied {
+		return nil, nil, nil, err
+	}
+	for _, t := range found.Items {
+		states[t.ID] = t
+	}
+	return environments, states, links, nil
+}
+
 // history is where the release has been: here, elsewhere by receipts, on its way.
 func (r *request) history(tx *spaces.ReadTx, p spaces.Project, rel spaces.Release, m *releases.Release) error {
 	slug := r.about.Slug
@@ -297,12 +335,13 @@ func (r *request) history(tx *spaces.ReadTx, p spaces.Project, rel spaces.Releas
 	if err != nil {
 		return err
 	}
+	environments, states, links, err := r.around(tx, done.Items)
+	if err != nil {
+		return err
+	}
 	for _, d := range done.Items {
-		x := releases.Deployment{At: d.CreatedAt, Href: views.DeploymentURL(slug, p.Slug, rel.Version, d.ID.String())}
-		if e, err := tx.Environment(d.EnvironmentID); err == nil {
-			x.Environment = e.Name
-		}
-		if t, err := tx.Task(d.TaskID); err == nil {
+		x := releases.Deployment{At: d.CreatedAt, Environment: environments[d.EnvironmentID], Href: views.DeploymentURL(slug, p.Slug, rel.Version, d.ID.String())}
+		if t, ok := states[d.TaskID]; ok {
 			x.Tone, x.Word = toneOf(t.State, t.HasPendingInterruptions, t.HasWarningsOrErrors)
 		}
 		m.Deployments = append(m.Deployments, x)
@@ -314,8 +353,8 @@ func (r *request) history(tx *spaces.ReadTx, p spaces.Project, rel spaces.Releas
 	for _, d := range remote {
 		x := releases.Deployment{Environment: d.Environment, At: d.At, AsOf: d.AsOf, Via: d.Via}
 		x.Tone, x.Word = toneOf(d.State, false, false)
-		if l, err := tx.Link(d.LinkID); err == nil {
-			x.Environment = d.Environment + " in " + l.LocalName
+		if name := links[d.LinkID]; name != "" {
+			x.Environment = d.Environment + " in " + name
 		}
 		m.Deployments = append(m.Deployments, x)
 	}

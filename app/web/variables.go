@@ -96,7 +96,7 @@ func (n names) fields(s variables.Scope) (out []ui.FieldProps) {
 		if len(n.options[d.d]) == 0 {
 			continue
 		}
-		f := ui.FieldProps{Name: d.field, Label: d.word, Type: "select", Multiple: true, Hint: "None chosen: any."}
+		f := ui.FieldProps{Name: d.field, Label: d.word, Type: "select", Multiple: true}
 		for _, o := range n.options[d.d] {
 			o.Selected = slices.Contains(s[d.d], o.Value)
 			f.Options = append(f.Options, o)

@@ -777,7 +777,7 @@ func Show(m Release) templ.Component {
 					}
 					return nil
 				})
-				templ_7745c5c3_Err = ui.Table(ui.TableProps{Caption: "Variables as frozen", Columns: []ui.Column{{Label: "Name"}, {Label: "Value"}, {Label: "Scope"}}}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var25), templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = ui.Table(ui.TableProps{Caption: "Variables as frozen", Stack: true, Columns: []ui.Column{{Label: "Name"}, {Label: "Value"}, {Label: "Scope"}}}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var25), templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -994,7 +994,7 @@ func Places(m Release) templ.Component {
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
-					templ_7745c5c3_Err = ui.Button(ui.ButtonProps{Label: p.Action.Label, Small: true, Submit: true}).Render(ctx, templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = ui.Button(ui.ButtonProps{Label: p.Action.Label, Kind: p.Action.Kind, Small: true, Submit: true}).Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
@@ -1003,7 +1003,7 @@ func Places(m Release) templ.Component {
 						return templ_7745c5c3_Err
 					}
 				} else if p.Action.Href != "" {
-					templ_7745c5c3_Err = ui.Button(ui.ButtonProps{Label: p.Action.Label, Kind: "primary", Small: true, Href: p.Action.Href}).Render(ctx, templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = ui.Button(ui.ButtonProps{Label: p.Action.Label, Kind: p.Action.Kind, Small: true, Href: p.Action.Href}).Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
@@ -1033,7 +1033,7 @@ func Places(m Release) templ.Component {
 			}
 			return nil
 		})
-		templ_7745c5c3_Err = ui.Table(ui.TableProps{Caption: "Where it is and may go", Columns: []ui.Column{{Label: "Phase"}, {Label: "Environment"}, {Label: "State"}, {Label: "Next"}}}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var32), templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.Table(ui.TableProps{Caption: "Where it is and may go", Stack: true, Columns: []ui.Column{{Label: "Phase"}, {Label: "Environment"}, {Label: "State"}, {Label: "Next"}}}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var32), templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

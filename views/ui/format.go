@@ -62,8 +62,14 @@ func FormatBytes(n int64) string {
 	}
 }
 
-// FormatDuration writes an elapsed time to the second, as "2 min 5 s".
+// FormatDuration writes an elapsed time as "365 ms", "4.2 s" or "2 min 5 s".
 func FormatDuration(d time.Duration) string {
+	switch {
+	case d < time.Second-time.Millisecond/2:
+		return fmt.Sprintf("%d ms", d.Round(time.Millisecond)/time.Millisecond)
+	case d < 9950*time.Millisecond:
+		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
+	}
 	s := int64(d.Round(time.Second) / time.Second)
 	switch {
 	case s < 60:
