@@ -68,7 +68,7 @@ func moving(row Row) Row { row.transfer = true; return row }
 func (s *Server) Table() []Row {
 	var table []Row
 	for _, area := range [][]Row{
-		rootRoutes(), spaceRoutes(), userRoutes(), teamRoutes(),
+		rootRoutes(), spaceRoutes(), userRoutes(), teamRoutes(), roleRoutes(), scopedRoleRoutes(),
 		environmentRoutes(), lifecycleRoutes(), projectGroupRoutes(), projectRoutes(), channelRoutes(),
 		processRoutes(), variableRoutes(), packageRoutes(), feedRoutes(), releaseRoutes(), deploymentRoutes(),
 		taskRoutes(), interruptionRoutes(), machineRoutes(), workerRoutes(), dashboardRoutes(), eventRoutes(),

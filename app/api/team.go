@@ -1,46 +1,50 @@
 package api
 
 import (
+	"errors"
 	"slices"
 	"strconv"
+	"strings"
 
 	"octopuses.dev/octopuses/app/instance"
-	"octopuses.dev/octopuses/spaces/access"
 	"octopuses.dev/octopuses/spaces/errs"
 )
 
 func teamRoutes() []Row {
 	var rows []Row
 	for _, w := range []Who{SignedIn, InSpace} {
-		rows = append(rows, get("/teams", w, "", listTeams), get("/teams/all", w, "", allTeams), get("/teams/:id", w, "", showTeam))
+		rows = append(rows,
+			get("/teams", w, "", listTeams), get("/teams/all", w, "", allTeams), post("/teams", w, "", createTeam),
+			get("/teams/:id", w, "", showTeam), put("/teams/:id", w, "", updateTeam), del("/teams/:id", w, "", deleteTeam),
+			get("/teams/:id/scopeduserroles", w, "", teamScopedRoles))
 	}
-	return append(rows,
-		get("/userroles", SignedIn, "", listRoles),
-		get("/userroles/all", SignedIn, "", allRoles),
-		get("/userroles/:id", SignedIn, "", showRole),
-		get("/scopeduserroles", SignedIn, "", listScopedRoles),
-		get("/teams/:id/scopeduserroles", SignedIn, "", teamScopedRoles),
-	)
+	return rows
+}
+
+// namedID is a reference with a name for people.
+type namedID struct {
+	ID          string `json:"Id"`
+	DisplayName string `json:"DisplayName"`
 }
 
 type teamResource struct {
-	ID                     string   `json:"Id"`
-	Name                   string   `json:"Name"`
-	Description            string   `json:"Description"`
-	MemberUserIDs          []string `json:"MemberUserIds"`
-	ExternalSecurityGroups []string `json:"ExternalSecurityGroups"`
-	SpaceID                *string  `json:"SpaceId"`
-	CanBeDeleted           bool     `json:"CanBeDeleted"`
-	CanBeRenamed           bool     `json:"CanBeRenamed"`
-	CanChangeMembers       bool     `json:"CanChangeMembers"`
-	CanChangeRoles         bool     `json:"CanChangeRoles"`
-	Links                  links    `json:"Links"`
+	ID                     string    `json:"Id"`
+	Name                   string    `json:"Name"`
+	Description            string    `json:"Description"`
+	MemberUserIDs          []string  `json:"MemberUserIds"`
+	ExternalSecurityGroups []namedID `json:"ExternalSecurityGroups"`
+	SpaceID                *string   `json:"SpaceId"`
+	CanBeDeleted           bool      `json:"CanBeDeleted"`
+	CanBeRenamed           bool      `json:"CanBeRenamed"`
+	CanChangeMembers       bool      `json:"CanChangeMembers"`
+	CanChangeRoles         bool      `json:"CanChangeRoles"`
+	Links                  links     `json:"Links"`
 }
 
 func (r *request) teamResource(t instance.Team) teamResource {
 	self := r.api("teams", t.APIID())
 	own := t.Word == ""
-	out := teamResource{ID: t.APIID(), Name: t.Name, Description: t.Description, MemberUserIDs: each(t.Members, userID), ExternalSecurityGroups: []string{},
+	out := teamResource{ID: t.APIID(), Name: t.Name, Description: t.Description, MemberUserIDs: each(t.Members, userID), ExternalSecurityGroups: each(t.Groups, func(g instance.ExternalGroup) namedID { return namedID{g.ID, g.Name} }),
 		CanBeDeleted: own, CanBeRenamed: own, CanChangeMembers: t.Word != "everyone", CanChangeRoles: own,
 		Links: links{"Self": self, "ScopedUserRoles": self + "/scopeduserroles{?skip,take}"}}
 	if t.Space != 0 {
@@ -102,7 +106,7 @@ func (r *request) team() (instance.Team, error) {
 	}
 	want := r.param("id")
 	for _, t := range list {
-		if t.APIID() == want {
+		if strings.EqualFold(t.APIID(), want) {
 			return t, nil
 		}
 	}
@@ -117,113 +121,99 @@ func showTeam(r *request) error {
 	return r.ok(r.teamResource(t))
 }
 
-type roleResource struct {
-	ID                      string              `json:"Id"`
-	Name                    string              `json:"Name"`
-	Description             string              `json:"Description"`
-	CanBeDeleted            bool                `json:"CanBeDeleted"`
-	GrantedSpacePermissions []access.Permission `json:"GrantedSpacePermissions"`
-	GrantedSystem           []access.Permission `json:"GrantedSystemPermissions"`
-	Links                   links               `json:"Links"`
+type teamInput struct {
+	Name                   string
+	Description            string
+	SpaceID                string    `json:"SpaceId"`
+	MemberUserIDs          []string  `json:"MemberUserIds"`
+	ExternalSecurityGroups []namedID `json:"ExternalSecurityGroups"`
 }
 
-func (r *request) roleResource(role access.Role) roleResource {
-	return roleResource{ID: role.ID, Name: role.Name, Description: role.Description, GrantedSpacePermissions: orEmpty(role.Space), GrantedSystem: orEmpty(role.System), Links: links{"Self": r.api("userroles", role.ID)}}
-}
-
-func (r *request) roles() []access.Role {
-	out := []access.Role{}
-	for _, role := range access.Roles() {
-		if r.matches(role.Name) && r.asked(role.ID) {
-			out = append(out, role)
+func (in teamInput) input() (instance.TeamInput, error) {
+	out := instance.TeamInput{Name: in.Name, Description: in.Description}
+	for _, text := range in.MemberUserIDs {
+		n, err := parseUserID(text)
+		if err != nil {
+			return out, err
 		}
+		out.Members = append(out.Members, n)
 	}
-	return out
-}
-
-func listRoles(r *request) error {
-	return r.ok(pageOf(r, "UserRole", slice(r, r.roles()), r.roleResource))
-}
-
-func allRoles(r *request) error { return r.ok(each(r.roles(), r.roleResource)) }
-
-func showRole(r *request) error {
-	role, ok := access.RoleByID(r.param("id"))
-	if !ok {
-		return errs.Missing("user role", r.param("id"))
-	}
-	return r.ok(r.roleResource(role))
-}
-
-type scopedRoleResource struct {
-	ID              string   `json:"Id"`
-	TeamID          string   `json:"TeamId"`
-	UserRoleID      string   `json:"UserRoleId"`
-	SpaceID         *string  `json:"SpaceId"`
-	ProjectIDs      []string `json:"ProjectIds"`
-	ProjectGroupIDs []string `json:"ProjectGroupIds"`
-	EnvironmentIDs  []string `json:"EnvironmentIds"`
-	TenantIDs       []string `json:"TenantIds"`
-	Links           links    `json:"Links"`
-}
-
-func (r *request) scopedRoleResource(v instance.ScopedRole, teams []instance.Team) scopedRoleResource {
-	out := scopedRoleResource{ID: v.APIID(), TeamID: "Teams-" + strconv.FormatInt(v.TeamID, 10), UserRoleID: v.Role, ProjectIDs: orEmpty(v.Projects), ProjectGroupIDs: orEmpty(v.ProjectGroups),
-		EnvironmentIDs: orEmpty(v.Environments), TenantIDs: orEmpty(v.Tenants), Links: links{"Self": r.api("scopeduserroles", v.APIID())}}
-	for _, t := range teams {
-		if t.ID == v.TeamID {
-			out.TeamID = t.APIID()
-		}
-	}
-	if v.Space != 0 {
-		id := spaceID(v.Space)
-		out.SpaceID = &id
-	}
-	return out
-}
-
-// scopedRoles are those of teams that the caller may know of, in spaces that he may
-// enter.
-func (r *request) scopedRoles(of string) ([]scopedRoleResource, error) {
-	teams, err := r.teams()
-	if err != nil {
-		return nil, err
-	}
-	mine, err := r.mySpaces()
-	if err != nil {
-		return nil, err
-	}
-	list, err := r.s.Instance.ScopedRoles(r.ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := []scopedRoleResource{}
-	for _, v := range list {
-		known := v.Space == 0 || slices.ContainsFunc(mine, func(s instance.Space) bool { return s.Number == v.Space })
-		i := slices.IndexFunc(teams, func(t instance.Team) bool { return t.ID == v.TeamID })
-		if known && i >= 0 && (of == "" || teams[i].APIID() == of) {
-			out = append(out, r.scopedRoleResource(v, teams))
-		}
+	for _, g := range in.ExternalSecurityGroups {
+		out.Groups = append(out.Groups, instance.ExternalGroup{ID: g.ID, Name: g.DisplayName})
 	}
 	return out, nil
 }
 
-func listScopedRoles(r *request) error {
-	list, err := r.scopedRoles("")
+func parseUserID(text string) (int64, error) {
+	_, digits, ok := strings.Cut(strings.ToLower(text), "users-")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if !ok || err != nil {
+		return 0, &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "MemberUserIds", Message: "'" + text + "' is no id of a user."}}}
+	}
+	return n, nil
+}
+
+// spaceNumber is the space that a body names, or that of the path, or 0 for the system.
+// A space that the caller may not see does not exist.
+func (r *request) spaceNumber(text string) (int64, error) {
+	if text == "" {
+		if r.space != nil {
+			return r.about.Number, nil
+		}
+		return 0, nil
+	}
+	s, err := r.mySpace(text)
+	if errors.Is(err, errs.NotFound) {
+		return 0, &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "SpaceId", Message: "There is no space '" + text + "'."}}}
+	}
+	return s.Number, err
+}
+
+func createTeam(r *request) error {
+	sent, err := readJSON[teamInput](r)
 	if err != nil {
 		return err
 	}
-	return r.ok(pageOf(r, "ScopedUserRole", slice(r, list), same))
+	in, err := sent.input()
+	if err != nil {
+		return err
+	}
+	if in.Space, err = r.spaceNumber(sent.SpaceID); err != nil {
+		return err
+	}
+	t, err := r.s.Instance.CreateTeam(r.ctx, r.system, in)
+	if err != nil {
+		return err
+	}
+	return r.created(r.teamResource(t))
 }
 
-func teamScopedRoles(r *request) error {
+func updateTeam(r *request) error {
 	t, err := r.team()
 	if err != nil {
 		return err
 	}
-	list, err := r.scopedRoles(t.APIID())
+	sent, err := readOver[teamInput](r, r.teamResource(t))
 	if err != nil {
 		return err
 	}
-	return r.ok(pageOf(r, "ScopedUserRole", slice(r, list), same))
+	in, err := sent.input()
+	if err != nil {
+		return err
+	}
+	if t, err = r.s.Instance.UpdateTeam(r.ctx, r.system, t, in); err != nil {
+		return err
+	}
+	return r.ok(r.teamResource(t))
+}
+
+func deleteTeam(r *request) error {
+	t, err := r.team()
+	if err != nil {
+		return err
+	}
+	if err := r.s.Instance.DeleteTeam(r.ctx, r.system, t); err != nil {
+		return err
+	}
+	return r.gone()
 }

@@ -71,11 +71,11 @@ func (i *Instance) ScopedRoleBy(ctx context.Context, text string) (ScopedRole, e
 // CreateScopedRole needs TeamEdit where the role is given, and all that the role
 // gives: nobody passes on what he does not have.
 func (i *Instance) CreateScopedRole(ctx context.Context, actor Actor, r ScopedRole) (ScopedRole, error) {
-	if err := i.mayChangeRole(ctx, actor, r); err != nil {
+	role, err := i.mayChangeRole(ctx, actor, r)
+	if err != nil {
 		return ScopedRole{}, err
 	}
-	err := i.update(ctx, actor, func(tx *tx) error {
-		role, _ := access.RoleByID(r.Role)
+	err = i.update(ctx, actor, func(tx *tx) error {
 		args := append([]any{r.TeamID, role.ID, r.Space}, r.texts()...)
 		res, err := tx.Exec(`INSERT INTO scoped_user_role (team_id, role, space_id, projects, project_groups, environments, tenants) VALUES (?, ?, nullif(?, 0), ?, ?, ?, ?)`, args...)
 		if err != nil {
@@ -99,12 +99,12 @@ func (i *Instance) UpdateScopedRole(ctx context.Context, actor Actor, old, r Sco
 	if err := i.mayTake(ctx, actor, old); err != nil {
 		return old, err
 	}
-	if err := i.mayChangeRole(ctx, actor, r); err != nil {
+	role, err := i.mayChangeRole(ctx, actor, r)
+	if err != nil {
 		return old, err
 	}
-	err := i.update(ctx, actor, func(tx *tx) error {
+	err = i.update(ctx, actor, func(tx *tx) error {
 		return tx.keepAdministrator(func() error {
-			role, _ := access.RoleByID(r.Role)
 			args := append(append([]any{role.ID, r.Space}, r.texts()...), r.ID)
 			if _, err := tx.Exec(`UPDATE scoped_user_role SET role = ?, space_id = nullif(?, 0), projects = ?, project_groups = ?, environments = ?, tenants = ? WHERE id = ?`, args...); err != nil {
 				return err
@@ -148,17 +148,21 @@ func (r ScopedRole) texts() []any {
 	return out
 }
 
-func (i *Instance) mayChangeRole(ctx context.Context, actor Actor, r ScopedRole) error {
+// mayChangeRole returns the role that is given or taken.
+func (i *Instance) mayChangeRole(ctx context.Context, actor Actor, r ScopedRole) (access.Role, error) {
 	if err := i.requireIn(ctx, actor, access.TeamEdit, r.Space); err != nil {
-		return err
+		return access.Role{}, err
 	}
-	role, ok := access.RoleByID(r.Role)
-	if !ok {
-		return &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "UserRoleId", Message: fmt.Sprintf("There is no role '%s'.", r.Role)}}}
+	role, err := i.RoleBy(ctx, r.Role)
+	if errors.Is(err, errs.NotFound) {
+		return role, &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "UserRoleId", Message: fmt.Sprintf("There is no role '%s'.", r.Role)}}}
+	}
+	if err != nil {
+		return role, err
 	}
 	t, err := i.TeamBy(ctx, Team{ID: r.TeamID}.APIID())
 	if err != nil {
-		return err
+		return role, err
 	}
 	var c errs.Check
 	c.Require(t.Space == 0 || t.Space == r.Space, "SpaceId", "Team %s belongs to a space and has roles in that space only.", t.Name)
@@ -168,20 +172,20 @@ func (i *Instance) mayChangeRole(ctx context.Context, actor Actor, r ScopedRole)
 		c.Require(r.Space != 0 || len(*l) == 0, "SpaceId", "A role in the system has no scope.")
 	}
 	if err := c.Err(); err != nil {
-		return err
+		return role, err
 	}
 	// Members of a system team are chosen by people with TeamEdit in the system, but a
 	// team of the system changes only by their hands too.
 	if t.Space == 0 {
 		if err := i.requireIn(ctx, actor, access.TeamEdit, 0); err != nil {
-			return err
+			return role, err
 		}
 	}
-	return i.mayGrant(ctx, actor, r)
+	return role, i.mayGrantRole(ctx, actor, role, r.Space)
 }
 
 func (i *Instance) mayTake(ctx context.Context, actor Actor, r ScopedRole) error {
-	if err := i.mayChangeRole(ctx, actor, r); err != nil {
+	if _, err := i.mayChangeRole(ctx, actor, r); err != nil {
 		return err
 	}
 	t, err := i.TeamBy(ctx, Team{ID: r.TeamID}.APIID())
@@ -214,12 +218,11 @@ func (i *Instance) requireIn(ctx context.Context, actor Actor, p access.Permissi
 	return refusal
 }
 
-// mayGrant refuses who does not have all that a role gives, at the same place.
+// mayGrantRole refuses who does not have all that a role gives, at the same place.
 // SpaceEdit in the system appoints the managers of spaces, and so gives any role of
 // a space.
-func (i *Instance) mayGrant(ctx context.Context, actor Actor, r ScopedRole) error {
-	role, ok := access.RoleByID(r.Role)
-	if actor.System || !ok {
+func (i *Instance) mayGrantRole(ctx context.Context, actor Actor, role access.Role, space int64) error {
+	if actor.System {
 		return nil
 	}
 	for _, p := range role.System {
@@ -227,11 +230,11 @@ func (i *Instance) mayGrant(ctx context.Context, actor Actor, r ScopedRole) erro
 			return err
 		}
 	}
-	if r.Space == 0 || actor.Permissions.Any(access.SpaceEdit) {
+	if space == 0 || actor.Permissions.Any(access.SpaceEdit) {
 		return nil
 	}
 	for _, p := range role.Space {
-		if err := i.requireIn(ctx, actor, p, r.Space); err != nil {
+		if err := i.requireIn(ctx, actor, p, space); err != nil {
 			return err
 		}
 	}
@@ -244,7 +247,14 @@ func (i *Instance) mayGrantAllOf(ctx context.Context, actor Actor, t Team) error
 		return err
 	}
 	for _, r := range roles {
-		if err := i.mayGrant(ctx, actor, r); err != nil {
+		role, err := i.RoleBy(ctx, r.Role)
+		if errors.Is(err, errs.NotFound) { // it gives nothing
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := i.mayGrantRole(ctx, actor, role, r.Space); err != nil {
 			return err
 		}
 	}

@@ -321,7 +321,11 @@ func (i *Instance) Permissions(ctx context.Context, user, space int64) (access.S
 		return access.Set{}, err
 	}
 	roles := map[string]access.Role{}
-	for _, role := range access.Roles() {
+	all, err := i.Roles(ctx)
+	if err != nil {
+		return access.Set{}, err
+	}
+	for _, role := range all {
 		roles[role.ID] = role
 	}
 	grants := make([]access.Grant, 0, len(rows))

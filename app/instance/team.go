@@ -23,7 +23,12 @@ type Team struct {
 	Description string
 	CreatedAt   time.Time
 	Members     []int64 // numbers of users, sorted; none for "everyone", which all are in
+	Groups      []ExternalGroup
 }
+
+// ExternalGroup is a group of an identity provider. Its people are in the team as long
+// as the provider says, at each sign-in, that they are in the group.
+type ExternalGroup struct{ ID, Name string }
 
 // APIID is the team's API id: "Teams-7", or a word as "teams-everyone".
 func (t Team) APIID() string {
@@ -38,16 +43,18 @@ type TeamInput struct {
 	Name, Description string
 	Space             int64 // read when the team is made; 0: of the system
 	Members           []int64
+	Groups            []ExternalGroup
 }
 
 const (
 	teamColumns = `team.id, coalesce(team.word, ''), coalesce(team.space_id, 0), team.name, team.description, team.created_at`
 	// inTeam is true of a team that the user with the number ?1 is in.
-	inTeam = `(team.word = 'everyone' OR team.id IN (SELECT team_id FROM team_member WHERE user_id = ?1))`
+	inTeam = `(team.word = 'everyone' OR team.id IN (SELECT team_id FROM team_member WHERE user_id = ?1 UNION ALL
+		SELECT t.team_id FROM team_external_group t JOIN user_external_group u ON u.group_id = t.group_id WHERE u.user_id = ?1))`
 )
 
 func scanTeam(scan func(...any) error) (Team, error) {
-	t := Team{Members: []int64{}}
+	t := Team{Members: []int64{}, Groups: []ExternalGroup{}}
 	var at string
 	err := scan(&t.ID, &t.Word, &t.Space, &t.Name, &t.Description, &at)
 	t.CreatedAt = parseTime(at)
@@ -81,6 +88,18 @@ func (i *Instance) teams(ctx context.Context, query string, args ...any) ([]Team
 		}
 		return struct{}{}, err
 	}, `SELECT team_id, user_id FROM team_member ORDER BY user_id`)
+	if err != nil {
+		return nil, err
+	}
+	_, err = list(ctx, i, func(scan func(...any) error) (struct{}, error) {
+		var team int64
+		var g ExternalGroup
+		err := scan(&team, &g.ID, &g.Name)
+		if n, ok := at[team]; ok {
+			teams[n].Groups = append(teams[n].Groups, g)
+		}
+		return struct{}{}, err
+	}, `SELECT team_id, group_id, display_name FROM team_external_group ORDER BY group_id`)
 	return teams, err
 }
 
@@ -121,7 +140,7 @@ func (i *Instance) CreateTeam(ctx context.Context, actor Actor, in TeamInput) (T
 		if id, err = res.LastInsertId(); err != nil {
 			return err
 		}
-		if err := tx.setMembers(id, in.Members); err != nil {
+		if err := errors.Join(tx.setMembers(id, in.Members), tx.setGroups(id, in.Groups)); err != nil {
 			return err
 		}
 		return tx.record("Created", "team", Team{ID: id}.APIID(), "Team "+in.Name+" was made")
@@ -151,7 +170,7 @@ func (i *Instance) UpdateTeam(ctx context.Context, actor Actor, t Team, in TeamI
 	if strings.HasPrefix(t.Word, "spacemanagers-") && len(in.Members) == 0 {
 		return t, noManager()
 	}
-	if !sameMembers(t.Members, in.Members) {
+	if !sameMembers(t.Members, in.Members) || !sameGroups(t.Groups, in.Groups) {
 		if err := i.mayGrantAllOf(ctx, actor, t); err != nil {
 			return t, err
 		}
@@ -164,7 +183,7 @@ func (i *Instance) UpdateTeam(ctx context.Context, actor Actor, t Team, in TeamI
 			if _, err := tx.Exec(`UPDATE team SET name = ?, description = ? WHERE id = ?`, strings.TrimSpace(in.Name), in.Description, t.ID); err != nil {
 				return err
 			}
-			if err := tx.setMembers(t.ID, in.Members); err != nil {
+			if err := errors.Join(tx.setMembers(t.ID, in.Members), tx.setGroups(t.ID, in.Groups)); err != nil {
 				return err
 			}
 			return tx.record("Modified", "team", t.APIID(), "Team "+in.Name+" was changed")
@@ -201,6 +220,9 @@ func (in TeamInput) check() error {
 	var c errs.Check
 	c.Require(strings.TrimSpace(in.Name) != "", "Name", "A team needs a name.")
 	c.Require(len([]rune(in.Name)) <= 200, "Name", "The name is longer than 200 characters.")
+	for _, g := range in.Groups {
+		c.Require(g.ID != "" && len(g.ID) <= 500, "ExternalSecurityGroups", "The id of an external group has 1 to 500 bytes.")
+	}
 	return c.Err()
 }
 
@@ -230,6 +252,32 @@ func (t *tx) setMembers(team int64, members []int64) error {
 		}
 	}
 	return nil
+}
+
+func (t *tx) setGroups(team int64, groups []ExternalGroup) error {
+	if _, err := t.Exec(`DELETE FROM team_external_group WHERE team_id = ?`, team); err != nil {
+		return err
+	}
+	for _, g := range groups {
+		if g.Name == "" {
+			g.Name = g.ID
+		}
+		if _, err := t.Exec(`INSERT INTO team_external_group (team_id, group_id, display_name) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, team, g.ID, g.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sameGroups(a, b []ExternalGroup) bool {
+	ids := func(groups []ExternalGroup) (out []string) {
+		for _, g := range groups {
+			out = append(out, g.ID)
+		}
+		slices.Sort(out)
+		return slices.Compact(out)
+	}
+	return slices.Equal(ids(a), ids(b))
 }
 
 func sameMembers(a, b []int64) bool {

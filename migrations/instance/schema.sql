@@ -73,6 +73,13 @@ CREATE TABLE team (
   CONSTRAINT team_name UNIQUE (space_id, name)
 ) STRICT;
 
+CREATE TABLE team_external_group (
+  team_id      INTEGER NOT NULL CONSTRAINT team_external_group_team REFERENCES team (id) ON DELETE CASCADE,
+  group_id     TEXT NOT NULL,             -- as the provider's claim names it
+  display_name TEXT NOT NULL,
+  PRIMARY KEY (team_id, group_id)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE team_member (
   team_id INTEGER NOT NULL CONSTRAINT team_member_team REFERENCES team (id) ON DELETE CASCADE,
   user_id INTEGER NOT NULL CONSTRAINT team_member_user REFERENCES user (id) ON DELETE CASCADE,
@@ -98,6 +105,22 @@ CREATE TABLE user (
   updated_at    TEXT NOT NULL
 ) STRICT;
 
+CREATE TABLE user_external_group (
+  user_id  INTEGER NOT NULL CONSTRAINT user_external_group_user REFERENCES user (id) ON DELETE CASCADE,
+  group_id TEXT NOT NULL,
+  PRIMARY KEY (user_id, group_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE user_role (
+  id                 INTEGER PRIMARY KEY AUTOINCREMENT,
+  name               TEXT NOT NULL COLLATE NOCASE CONSTRAINT user_role_name UNIQUE,
+  description        TEXT NOT NULL DEFAULT '',
+  system_permissions TEXT NOT NULL DEFAULT '[]',
+  space_permissions  TEXT NOT NULL DEFAULT '[]',
+  created_at         TEXT NOT NULL,
+  updated_at         TEXT NOT NULL
+) STRICT;
+
 CREATE INDEX api_key_by_user ON api_key (user_id);
 
 CREATE INDEX event_by_entity ON event (entity_id, id);
@@ -111,6 +134,8 @@ CREATE INDEX session_by_user ON session (user_id);
 CREATE UNIQUE INDEX space_default ON space (is_default) WHERE is_default = 1;
 
 CREATE INDEX team_by_member ON team_member (user_id);
+
+CREATE INDEX team_external_group_by_group ON team_external_group (group_id);
 
 CREATE TRIGGER event_no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'event is append-only'); END;
 

@@ -131,45 +131,123 @@ type Grant struct {
 }
 
 // Set is all that one person may do in one space, or in the system. The zero value
-// allows nothing. It is immutable and safe for concurrent use.
-type Set struct{ grants map[Permission][]*Grant }
+// allows nothing. It is immutable and safe for concurrent use. A question costs the
+// grants that name what it is about, not all that there are.
+type Set struct {
+	everywhere bits // given without any limit
+	anywhere   bits // given for anything at all
+
+	// Each limited grant stands under the first dimension that limits it: in limited, and
+	// in byID under each id that it names there.
+	limited [dimensions][]*limit
+	byID    [dimensions]map[string][]*limit
+}
+
+const (
+	ofProjects = iota // and project groups
+	ofEnvironments
+	ofTenants
+	dimensions
+)
+
+type limit struct {
+	Grant
+	gives bits
+}
+
+// bits is a set of permissions.
+type bits [2]uint64
+
+var number = func() map[Permission]int {
+	out := map[Permission]int{}
+	for _, p := range join(systemPermissions, SpacePermissions()) {
+		out[p] = len(out)
+	}
+	return out
+}()
+
+func (b *bits) add(p Permission) {
+	if n, ok := number[p]; ok { // a name that this program does not know gives nothing
+		b[n/64] |= 1 << (n % 64)
+	}
+}
+
+func (b *bits) has(n int) bool { return b[n/64]&(1<<(n%64)) != 0 }
 
 // NewSet unites grants.
 func NewSet(grants ...Grant) Set {
-	s := Set{grants: map[Permission][]*Grant{}}
-	for i := range grants {
-		g := &grants[i]
+	var s Set
+	for _, g := range grants {
+		l := &limit{Grant: g}
 		for _, p := range g.Permissions {
-			// One grant without limits makes all others of the same permission needless.
-			if len(s.grants[p]) > 0 && s.grants[p][0].unlimited() {
-				continue
-			}
-			if g.unlimited() {
-				s.grants[p] = []*Grant{g}
-			} else {
-				s.grants[p] = append(s.grants[p], g)
+			l.gives.add(p)
+		}
+		for i := range l.gives {
+			s.anywhere[i] |= l.gives[i]
+		}
+		switch {
+		case len(g.Projects)+len(g.ProjectGroups) > 0:
+			s.index(ofProjects, l, g.Projects, g.ProjectGroups)
+		case len(g.Environments) > 0:
+			s.index(ofEnvironments, l, g.Environments, nil)
+		case len(g.Tenants) > 0:
+			s.index(ofTenants, l, g.Tenants, nil)
+		default:
+			for i := range l.gives {
+				s.everywhere[i] |= l.gives[i]
 			}
 		}
 	}
 	return s
 }
 
-func (g *Grant) unlimited() bool {
-	return len(g.Projects) == 0 && len(g.ProjectGroups) == 0 && len(g.Environments) == 0 && len(g.Tenants) == 0
+func (s *Set) index(d int, l *limit, ids, more []string) {
+	s.limited[d] = append(s.limited[d], l)
+	if s.byID[d] == nil {
+		s.byID[d] = map[string][]*limit{}
+	}
+	for _, list := range [][]string{ids, more} {
+		for _, id := range list {
+			s.byID[d][id] = append(s.byID[d][id], l)
+		}
+	}
 }
 
 // Allows reports whether a permission is given for what scope names.
 func (s Set) Allows(p Permission, scope Scope) bool {
-	for _, g := range s.grants[p] {
-		if g.covers(scope) {
+	n, ok := number[p]
+	if !ok || !s.anywhere.has(n) {
+		return false
+	}
+	if s.everywhere.has(n) {
+		return true
+	}
+	if scope.Project == "" && scope.ProjectGroup == "" {
+		if covers(s.limited[ofProjects], n, scope) {
+			return true
+		}
+	} else if scope.Project != "" && covers(s.byID[ofProjects][scope.Project], n, scope) || scope.ProjectGroup != "" && covers(s.byID[ofProjects][scope.ProjectGroup], n, scope) {
+		return true
+	}
+	return covers(s.about(ofEnvironments, scope.Environment), n, scope) || covers(s.about(ofTenants, scope.Tenant), n, scope)
+}
+
+// about are the grants of a dimension that may speak of id; a question that names
+// nothing there passes them all.
+func (s *Set) about(d int, id string) []*limit {
+	if id == "" {
+		return s.limited[d]
+	}
+	return s.byID[d][id]
+}
+
+func covers(grants []*limit, n int, scope Scope) bool {
+	for _, g := range grants {
+		if g.gives.has(n) && g.coversProject(scope) && within(g.Environments, scope.Environment) && within(g.Tenants, scope.Tenant) {
 			return true
 		}
 	}
 	return false
-}
-
-func (g *Grant) covers(s Scope) bool {
-	return g.coversProject(s) && within(g.Environments, s.Environment) && within(g.Tenants, s.Tenant)
 }
 
 func (g *Grant) coversProject(s Scope) bool {
@@ -184,16 +262,21 @@ func within(allowed []string, id string) bool {
 }
 
 // Any reports whether a permission is given for anything at all.
-func (s Set) Any(p Permission) bool { return len(s.grants[p]) > 0 }
+func (s Set) Any(p Permission) bool {
+	n, ok := number[p]
+	return ok && s.anywhere.has(n)
+}
 
 // Empty reports whether nothing is allowed: the space does not exist for its owner.
-func (s Set) Empty() bool { return len(s.grants) == 0 }
+func (s Set) Empty() bool { return s.anywhere == bits{} }
 
 // Permissions lists what is given for anything, sorted.
 func (s Set) Permissions() []Permission {
-	out := make([]Permission, 0, len(s.grants))
-	for p := range s.grants {
-		out = append(out, p)
+	out := []Permission{}
+	for p, n := range number {
+		if s.anywhere.has(n) {
+			out = append(out, p)
+		}
 	}
 	slices.Sort(out)
 	return out

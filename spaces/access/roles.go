@@ -29,10 +29,17 @@ func SpacePermissions() []Permission {
 		LinkAdminister, ReleasePromote, BundleExport, BundleImport, BundleApprove, ReceiptExport, ReceiptImport}
 }
 
+// SystemPermissions returns every permission of the system.
+func SystemPermissions() []Permission { return slices.Clone(systemPermissions) }
+
+// InSystem reports whether a permission exists in the system.
+func InSystem(p Permission) bool { return slices.Contains(systemPermissions, p) }
+
+// InSpace reports whether a permission exists in a space.
+func InSpace(p Permission) bool { return slices.Contains(SpacePermissions(), p) }
+
 // IsSystem reports whether a permission exists only in the system.
-func IsSystem(p Permission) bool {
-	return slices.Contains(systemPermissions, p) && !slices.Contains(SpacePermissions(), p)
-}
+func IsSystem(p Permission) bool { return InSystem(p) && !InSpace(p) }
 
 func join(lists ...[]Permission) []Permission {
 	var out []Permission
