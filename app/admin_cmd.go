@@ -18,9 +18,9 @@ import (
 
 func adminCommand() *command {
 	return &command{
-		name: "admin", summary: "Create an administrator, reset a password, create an API key",
+		name: "admin", summary: "Create an administrator, reset a password or a second factor, create an API key",
 		detail: "These commands work on the data folder itself, whether the server runs or not.\nWhoever may read that folder may call them.",
-		sub:    []*command{adminCreateCommand(), adminPasswordCommand(), adminKeyCommand()},
+		sub:    []*command{adminCreateCommand(), adminPasswordCommand(), adminFactorsCommand(), adminKeyCommand()},
 	}
 }
 
@@ -87,6 +87,29 @@ func adminPasswordCommand() *command {
 					return err
 				}
 				_, err = fmt.Fprintf(stdio.Out, "%s has a new password; all sessions were ended.\n", args[0])
+				return err
+			})
+		},
+	}
+}
+
+func adminFactorsCommand() *command {
+	s := newSettings()
+	return &command{
+		name: "remove-factors", args: "USERNAME", min: 1, max: 1,
+		summary: "Remove authenticator app, passkeys and recovery codes of a user, and end all sessions",
+		detail:  "For somebody who lost them. The password alone lets that user in afterwards.",
+		flags:   func(f *pflag.FlagSet) { s.registerOnly(f, "data", "master-key-file") },
+		run: func(ctx context.Context, stdio Stdio, args []string) error {
+			return onInstance(ctx, s, func(i *instance.Instance) error {
+				u, err := i.UserBy(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				if err := i.RemoveSecondFactors(ctx, instance.System(), u); err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(stdio.Out, "%s signs in with the password alone now; all sessions were ended.\n", u.Username)
 				return err
 			})
 		},

@@ -18,15 +18,22 @@ func seg(parts ...string) string {
 
 // Pages of the instance.
 func SignInURL() string     { return "/signin" }
+func SignInCodeURL() string { return "/signin/code" }
 func SignOutURL() string    { return "/signout" }
 func SetupURL() string      { return "/setup" }
 func SpacesURL() string     { return "/spaces" }
 func AccountURL() string    { return "/account" }
 func ThemeURL() string      { return "/account/theme" }
 func PasswordURL() string   { return "/account/password" }
+func SessionsURL() string   { return "/account/sessions" }
+func TOTPURL() string       { return "/account/authenticator" }
+func RecoveryURL() string   { return "/account/recovery-codes" }
 func APIKeysURL() string    { return "/account/keys" }
 func UsersURL() string      { return "/admin/users" }
 func AdminAuditURL() string { return "/admin/audit" }
+
+// SessionEndURL takes a POST.
+func SessionEndURL(id string) string { return SessionsURL() + seg(id) + "/end" }
 
 // APIKeyDeleteURL takes a POST.
 func APIKeyDeleteURL(id string) string { return "/account/keys" + seg(id) + "/delete" }

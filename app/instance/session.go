@@ -44,28 +44,20 @@ type account struct {
 
 // SignIn checks a password and returns the token of a new session. Errors:
 // [errs.Unauthenticated], the same for an unknown user, a deactivated one and a
-// wrong password; [errs.Busy] while too many attempts failed, with the time to wait.
+// wrong password; [errs.Busy] while too many attempts failed, with the time to wait;
+// [SecondFactorError] when the password was right and is not enough.
 func (i *Instance) SignIn(ctx context.Context, username, password, address, agent string) (token string, u User, err error) {
-	keys := throttleKeys(username, address)
-	if err := i.throttled(ctx, keys); err != nil {
-		return "", User{}, err
-	}
-	// A hash takes 19 MiB and some 50 ms: a flood of attempts waits here instead of
-	// taking all memory, and is looked at again, so that it cannot run ahead of the count.
-	select {
-	case i.hashing <- struct{}{}:
-	case <-ctx.Done():
-		return "", User{}, errs.Wrap(errs.Busy, ctx.Err(), "Too many people sign in at once.").WithHint("Try again in a moment.")
-	}
-	a, better, err := i.checkPassword(ctx, keys, username, password)
-	<-i.hashing
+	a, better, err := i.passwordOf(ctx, username, password, address)
 	if err != nil {
 		return "", User{}, err
 	}
 	if u, err = i.User(ctx, a.id); err != nil {
 		return "", User{}, err
 	}
-	token = randomText(52)
+	has, err := i.SecondFactors(ctx, u)
+	if err != nil {
+		return "", User{}, err
+	}
 	err = i.note(ctx, Actor{ID: u.APIID(), Name: u.Username, Via: "session", Address: address}, func(tx *tx) error {
 		// The password may have been replaced, or the user deactivated, meanwhile.
 		var still bool
@@ -80,23 +72,103 @@ func (i *Instance) SignIn(ctx context.Context, username, password, address, agen
 				return err
 			}
 		}
-		if _, err := tx.Exec(`DELETE FROM throttle WHERE key = ?`, keys[0].key); err != nil {
+		if _, err := tx.Exec(`DELETE FROM throttle WHERE key = ?`, throttleKeys(username, address)[0].key); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(`DELETE FROM session WHERE expires_at < ?`, i.text()); err != nil {
-			return err
+		if has.Any() {
+			token, err = tx.newTicket(u.ID, "")
+		} else {
+			token, err = tx.newSession(u, address, agent)
 		}
-		_, err := tx.Exec(`INSERT INTO session (hash, user_id, created_at, seen_at, expires_at, address, user_agent) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			hashOf(token), a.id, i.text(), i.text(), i.now().Add(SessionLife).UTC().Format(TimeFormat), address, strings.ToValidUTF8(agent[:min(len(agent), 200)], ""))
-		if err != nil {
-			return err
-		}
-		return tx.record("SignedIn", "user", u.APIID(), u.Username+" signed in")
+		return err
 	})
 	if err != nil {
 		return "", User{}, err
 	}
+	if has.Any() {
+		return "", User{}, &SecondFactorError{Ticket: token, Has: has}
+	}
 	return token, u, nil
+}
+
+// newSession signs a person in.
+func (t *tx) newSession(u User, address, agent string) (string, error) {
+	if _, err := t.Exec(`DELETE FROM session WHERE expires_at < ?`, t.i.text()); err != nil {
+		return "", err
+	}
+	token := randomText(52)
+	_, err := t.Exec(`INSERT INTO session (hash, user_id, created_at, seen_at, expires_at, address, user_agent) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		hashOf(token), u.ID, t.i.text(), t.i.text(), t.i.now().Add(SessionLife).UTC().Format(TimeFormat), address, strings.ToValidUTF8(agent[:min(len(agent), 200)], ""))
+	if err != nil {
+		return "", err
+	}
+	return token, t.record("SignedIn", "user", u.APIID(), u.Username+" signed in")
+}
+
+// endSessions signs a user out everywhere, half-finished sign-ins too.
+func (t *tx) endSessions(user int64) error {
+	if _, err := t.Exec(`DELETE FROM pending_sign_in WHERE user_id = ?`, user); err != nil {
+		return err
+	}
+	_, err := t.Exec(`DELETE FROM session WHERE user_id = ?`, user)
+	return err
+}
+
+// ChangePassword replaces one's own password, of which the present one is asked. All
+// other sessions end. Errors: [errs.Invalid] with the field "Current" or "Password".
+func (i *Instance) ChangePassword(ctx context.Context, s Session, current, password string) error {
+	if err := i.CheckPassword(ctx, s.User, current, s.Address); err != nil {
+		if errs.KindOf(err) == errs.Unauthenticated {
+			return &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "Current", Message: "This is not your present password."}}}
+		}
+		return err
+	}
+	var c errs.Check
+	c.Require(password != "", "Password", "A new password is required.")
+	UserInput{Password: password}.checkPassword(&c)
+	if err := c.Err(); err != nil {
+		return err
+	}
+	hash, err := hashPassword(password)
+	if err != nil {
+		return err
+	}
+	return i.note(ctx, Actor{ID: s.User.APIID(), Name: s.User.Username, Via: "session", Address: s.Address}, func(tx *tx) error {
+		if _, err := tx.Exec(`UPDATE user SET password_hash = ?, updated_at = ? WHERE id = ?`, hash, i.text(), s.User.ID); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(`DELETE FROM session WHERE user_id = ? AND hash <> ?`, s.User.ID, s.hash); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(`DELETE FROM pending_sign_in WHERE user_id = ?`, s.User.ID); err != nil {
+			return err
+		}
+		return tx.record("Modified", "user", s.User.APIID(), s.User.Username+" changed the password")
+	})
+}
+
+// CheckPassword asks a signed-in person for the password again, before something that a
+// left-open browser must not be enough for. Errors are those of [Instance.SignIn].
+func (i *Instance) CheckPassword(ctx context.Context, u User, password, address string) error {
+	_, _, err := i.passwordOf(ctx, u.Username, password, address)
+	return err
+}
+
+// passwordOf is checkPassword for at most so many at once.
+func (i *Instance) passwordOf(ctx context.Context, username, password, address string) (account, string, error) {
+	keys := throttleKeys(username, address)
+	if err := i.throttled(ctx, keys); err != nil {
+		return account{}, "", err
+	}
+	// A hash takes 19 MiB and some 50 ms: a flood of attempts waits here instead of
+	// taking all memory, and is looked at again, so that it cannot run ahead of the count.
+	select {
+	case i.hashing <- struct{}{}:
+	case <-ctx.Done():
+		return account{}, "", errs.Wrap(errs.Busy, ctx.Err(), "Too many people sign in at once.").WithHint("Try again in a moment.")
+	}
+	defer func() { <-i.hashing }()
+	return i.checkPassword(ctx, keys, username, password)
 }
 
 // checkPassword returns the account whose password this is, and a newer hash of it if

@@ -184,7 +184,7 @@ func (i *Instance) UpdateUser(ctx context.Context, actor Actor, id int64, in Use
 			return taken(err, "Username", "There is already a user called '%s'.", in.Username)
 		}
 		if hash != "" || !in.IsActive {
-			if _, err := tx.Exec(`DELETE FROM session WHERE user_id = ?`, id); err != nil {
+			if err := tx.endSessions(id); err != nil {
 				return err
 			}
 		}

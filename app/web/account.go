@@ -21,9 +21,7 @@ import (
 func accountRoutes() []route {
 	return []route{
 		get("/", public, "", start),
-		get("/signin", public, "", signInForm), post("/signin", public, "", signIn), post("/signout", signedIn, "", signOut),
 		get("/setup", public, "", setupForm), post("/setup", public, "", setup),
-		get("/account", signedIn, "", accountPage), post("/account/password", signedIn, "", changePassword),
 		post("/account/theme", public, "", theme),
 		get("/account/keys", signedIn, "", keys), post("/account/keys", signedIn, "", createKey),
 		post("/account/keys/:key/delete", signedIn, "", revokeKey),
@@ -56,48 +54,6 @@ func local(to string) string {
 		return "/"
 	}
 	return to
-}
-
-func signInForm(r *request) error {
-	if r.session != nil {
-		return r.see(local(r.Query("next")))
-	}
-	if people, err := r.s.Instance.HasPeople(r.ctx); err != nil || !people {
-		if err != nil {
-			return err
-		}
-		return r.see(views.SetupURL())
-	}
-	return r.render(fiber.StatusOK, account.ShowSignIn(account.SignIn{Page: r.pageFor("Sign in", ""), Next: local(r.Query("next"))}))
-}
-
-func signIn(r *request) error {
-	username := r.value("username")
-	if err := r.openSession(username, r.form.Get("password")); err != nil {
-		return r.again(err, nil, func(e []ui.FieldError) templ.Component {
-			return account.ShowSignIn(account.SignIn{Page: r.pageFor("Sign in", ""), Username: username, Next: local(r.form.Get("next")), Errors: e})
-		})
-	}
-	return r.see(local(r.form.Get("next")))
-}
-
-// openSession signs in and sets the cookie.
-func (r *request) openSession(username, password string) error {
-	token, _, err := r.s.Instance.SignIn(r.ctx, username, password, r.IP(), r.Get(fiber.HeaderUserAgent))
-	if err != nil {
-		return err
-	}
-	r.setCookie(sessionCookie, token, instance.SessionMax)
-	r.setCookie(visitorCookie, "", -1)
-	return nil
-}
-
-func signOut(r *request) error {
-	if err := r.s.Instance.SignOut(r.ctx, *r.session); err != nil {
-		return err
-	}
-	r.setCookie(sessionCookie, "", -1)
-	return r.see(views.SignInURL())
 }
 
 func setupForm(r *request) error {
@@ -141,38 +97,6 @@ func setup(r *request) error {
 		})
 	}
 	return r.see(views.DashboardURL(instance.Slug(in.Space)))
-}
-
-func accountPage(r *request) error { return r.render(fiber.StatusOK, r.accountWith(nil)) }
-
-func (r *request) accountWith(e []ui.FieldError) templ.Component {
-	u := r.session.User
-	return account.ShowAccount(account.Account{Page: r.pageFor("Account", ""), Name: u.DisplayName, Username: u.Username, Email: u.Email, Errors: e})
-}
-
-// changePassword ends all sessions, this one too; it signs in again.
-func changePassword(r *request) error {
-	u := r.session.User
-	err := func() error {
-		if _, _, err := r.s.Instance.SignIn(r.ctx, u.Username, r.form.Get("current"), r.IP(), r.Get(fiber.HeaderUserAgent)); err != nil {
-			if errs.KindOf(err) == errs.Unauthenticated {
-				return &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "current", Message: "This is not your present password."}}}
-			}
-			return err
-		}
-		if r.form.Get("password") == "" {
-			return &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "password", Message: "A new password is required."}}}
-		}
-		_, err := r.s.Instance.UpdateUser(r.ctx, r.system, u.ID, instance.UserInput{Username: u.Username, DisplayName: u.DisplayName, Email: u.Email, Password: r.form.Get("password"), IsActive: u.IsActive, IsService: u.IsService})
-		return err
-	}()
-	if err != nil {
-		return r.again(err, nil, r.accountWith)
-	}
-	if err := r.openSession(u.Username, r.form.Get("password")); err != nil {
-		return err
-	}
-	return r.see(views.AccountURL())
 }
 
 func theme(r *request) error {

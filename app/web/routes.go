@@ -38,6 +38,8 @@ func post(path string, w who, need access.Permission, h func(*request) error) ro
 func (s *Server) table() []route {
 	var all []route
 	all = append(all, accountRoutes()...)
+	all = append(all, signInRoutes()...)
+	all = append(all, securityRoutes()...)
 	all = append(all, spaceRoutes()...)
 	all = append(all, projectRoutes()...)
 	all = append(all, processRoutes()...)

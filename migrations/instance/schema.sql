@@ -25,6 +25,30 @@ CREATE TABLE event (
   detail     TEXT NOT NULL DEFAULT ''
 ) STRICT;
 
+CREATE TABLE passkey (
+  id            INTEGER PRIMARY KEY AUTOINCREMENT,
+  user_id       INTEGER NOT NULL CONSTRAINT passkey_user REFERENCES user (id) ON DELETE CASCADE,
+  credential_id BLOB NOT NULL CONSTRAINT passkey_credential UNIQUE,
+  credential    TEXT NOT NULL,            -- JSON: public key, flags, count of signatures
+  name          TEXT NOT NULL,
+  created_at    TEXT NOT NULL,
+  used_at       TEXT
+) STRICT;
+
+CREATE TABLE pending_sign_in (
+  hash       TEXT PRIMARY KEY,            -- hex SHA-256 of the ticket
+  user_id    INTEGER CONSTRAINT pending_sign_in_user REFERENCES user (id) ON DELETE CASCADE,
+  challenge  TEXT NOT NULL DEFAULT '',    -- JSON of the ceremony
+  expires_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE recovery_code (
+  user_id INTEGER NOT NULL CONSTRAINT recovery_code_user REFERENCES user (id) ON DELETE CASCADE,
+  hash    TEXT NOT NULL,                  -- hex SHA-256
+  used_at TEXT,
+  PRIMARY KEY (user_id, hash)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE scoped_user_role (
   id             INTEGER PRIMARY KEY AUTOINCREMENT,
   team_id        INTEGER NOT NULL CONSTRAINT scoped_user_role_team REFERENCES team (id) ON DELETE CASCADE,
@@ -93,6 +117,14 @@ CREATE TABLE throttle (
   blocked_until TEXT
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE totp (
+  user_id      INTEGER PRIMARY KEY CONSTRAINT totp_user REFERENCES user (id) ON DELETE CASCADE,
+  secret       BLOB NOT NULL,             -- sealed with the master key
+  confirmed_at TEXT,
+  last_step    INTEGER NOT NULL DEFAULT 0, -- of the last code that was taken: none is taken twice
+  created_at   TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE user (
   id            INTEGER PRIMARY KEY AUTOINCREMENT,
   username      TEXT NOT NULL COLLATE NOCASE CONSTRAINT user_username UNIQUE,
@@ -124,6 +156,8 @@ CREATE TABLE user_role (
 CREATE INDEX api_key_by_user ON api_key (user_id);
 
 CREATE INDEX event_by_entity ON event (entity_id, id);
+
+CREATE INDEX passkey_by_user ON passkey (user_id);
 
 CREATE INDEX scoped_user_role_by_team ON scoped_user_role (team_id);
 

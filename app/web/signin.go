@@ -1,0 +1,103 @@
+package web
+
+import (
+	"errors"
+	"net/url"
+	"time"
+
+	"github.com/a-h/templ"
+	"github.com/gofiber/fiber/v2"
+
+	"octopuses.dev/octopuses/app/instance"
+	"octopuses.dev/octopuses/views"
+	"octopuses.dev/octopuses/views/account"
+	"octopuses.dev/octopuses/views/ui"
+)
+
+func signInRoutes() []route {
+	return []route{
+		get("/signin", public, "", signInForm), post("/signin", public, "", signIn),
+		get("/signin/code", public, "", codeForm), post("/signin/code", public, "", signInWithCode),
+		post("/signout", signedIn, "", signOut),
+	}
+}
+
+const (
+	ticketCookie = "octopuses_signin" // a sign-in that waits for its second factor
+	ticketLife   = 5 * time.Minute
+)
+
+func signInForm(r *request) error {
+	if r.session != nil {
+		return r.see(local(r.Query("next")))
+	}
+	if people, err := r.s.Instance.HasPeople(r.ctx); err != nil || !people {
+		if err != nil {
+			return err
+		}
+		return r.see(views.SetupURL())
+	}
+	return r.render(fiber.StatusOK, account.ShowSignIn(account.SignIn{Page: r.pageFor("Sign in", ""), Next: local(r.Query("next"))}))
+}
+
+func signIn(r *request) error {
+	username := r.value("username")
+	err := r.openSession(username, r.form.Get("password"))
+	var more *instance.SecondFactorError
+	if errors.As(err, &more) {
+		r.setCookie(ticketCookie, more.Ticket, ticketLife)
+		return r.see(views.SignInCodeURL() + "?next=" + url.QueryEscape(local(r.form.Get("next"))))
+	}
+	if err != nil {
+		return r.again(err, nil, func(e []ui.FieldError) templ.Component {
+			return account.ShowSignIn(account.SignIn{Page: r.pageFor("Sign in", ""), Username: username, Next: local(r.form.Get("next")), Errors: e})
+		})
+	}
+	return r.see(local(r.form.Get("next")))
+}
+
+// openSession signs in and sets the cookie.
+func (r *request) openSession(username, password string) error {
+	token, _, err := r.s.Instance.SignIn(r.ctx, username, password, r.IP(), r.Get(fiber.HeaderUserAgent))
+	if err != nil {
+		return err
+	}
+	r.signedIn(token)
+	return nil
+}
+
+func (r *request) signedIn(token string) {
+	r.setCookie(sessionCookie, token, instance.SessionMax)
+	r.setCookie(visitorCookie, "", -1)
+	r.setCookie(ticketCookie, "", -1)
+}
+
+func signOut(r *request) error {
+	if err := r.s.Instance.SignOut(r.ctx, *r.session); err != nil {
+		return err
+	}
+	r.setCookie(sessionCookie, "", -1)
+	return r.see(views.SignInURL())
+}
+
+func codeForm(r *request) error {
+	if r.Cookies(ticketCookie) == "" {
+		return r.see(views.SignInURL())
+	}
+	return r.render(fiber.StatusOK, account.ShowCode(account.Code{Page: r.pageFor("Second factor", ""), Next: local(r.Query("next"))}))
+}
+
+func signInWithCode(r *request) error {
+	ticket := r.Cookies(ticketCookie)
+	token, _, err := r.s.Instance.FinishSignIn(r.ctx, ticket, r.value("code"), r.IP(), r.Get(fiber.HeaderUserAgent))
+	if err != nil {
+		if ticket == "" {
+			return r.see(views.SignInURL())
+		}
+		return r.again(err, nil, func(e []ui.FieldError) templ.Component {
+			return account.ShowCode(account.Code{Page: r.pageFor("Second factor", ""), Next: local(r.form.Get("next")), Errors: e})
+		})
+	}
+	r.signedIn(token)
+	return r.see(local(r.form.Get("next")))
+}
