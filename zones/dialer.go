@@ -352,7 +352,7 @@ func (c *conversation) pushBlob(ctx context.Context, w wanted) error {
 	address := c.url("/blobs/"+w.Digest, nil)
 	if w.Offset == 0 {
 		for _, b := range w.Basis {
-			recipe, err := c.z.recipe(ctx, c.s, file, offer.Size, b)
+			recipe, err := c.z.recipe(ctx, c.s, file, offer.Size, b, w.Recipes)
 			if err != nil {
 				continue
 			}
@@ -365,6 +365,7 @@ func (c *conversation) pushBlob(ctx context.Context, w wanted) error {
 			if !final(err) {
 				return err
 			}
+			break // what was rebuilt there is another file: send it as it is
 		}
 	}
 	if _, err := file.Seek(w.Offset, io.SeekStart); err != nil {
@@ -381,8 +382,9 @@ func (c *conversation) sent(ctx context.Context, digest string, n int64) error {
 	return spaces.Do(ctx, c.s, spaces.Server(), func(tx *spaces.Tx) error { return tx.BlobSent(c.link.ID, digest, n) })
 }
 
-// recipe makes a recipe in a temporary file; the error says that it is not worth it.
-func (z *Service) recipe(ctx context.Context, s *spaces.Space, file io.ReadSeeker, size int64, basis string) (io.ReadCloser, error) {
+// recipe makes a recipe in a temporary file, in a version that the peer reads; the error
+// says that it is not worth it.
+func (z *Service) recipe(ctx context.Context, s *spaces.Space, file io.ReaderAt, size int64, basis string, version int) (io.ReadCloser, error) {
 	base, err := s.Packages().Open(basis)
 	if err != nil {
 		return nil, err
@@ -397,10 +399,7 @@ func (z *Service) recipe(ctx context.Context, s *spaces.Space, file io.ReadSeeke
 		return nil, err
 	}
 	os.Remove(temp.Name()) // gone as soon as it is closed
-	if _, err = file.Seek(0, io.SeekStart); err == nil {
-		_, err = delta.Make(ctx, file, size, base, info.Size(), basis, temp)
-	}
-	if err == nil {
+	if _, err = delta.Make(ctx, file, size, base, info.Size(), basis, version, temp); err == nil {
 		var n int64
 		if n, err = temp.Seek(0, io.SeekCurrent); err == nil && n > size*7/10 {
 			err = errors.New("the recipe is hardly smaller than the file")
@@ -474,13 +473,18 @@ func (c *conversation) fetchBlob(ctx context.Context, w wanted) error {
 		return nil
 	}
 	want := spaces.Wanted{Digest: w.Digest, Size: w.Size}
-	res, err := send(ctx, c.client, http.MethodGet, c.url("/blobs/"+w.Digest, url.Values{"offset": {fmt.Sprint(w.Offset)}, "basis": {strings.Join(w.Basis, ",")}}), nil, nil)
+	res, err := send(ctx, c.client, http.MethodGet, c.url("/blobs/"+w.Digest, url.Values{"offset": {fmt.Sprint(w.Offset)}, "basis": {strings.Join(w.Basis, ",")}, "recipes": {fmt.Sprint(delta.Version)}}), nil, nil)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
 	if res.Header.Get(headerRecipe) != "" {
-		return c.z.rebuild(ctx, c.s, c.link, want, res.Body)
+		err := c.z.rebuild(ctx, c.s, c.link, want, res.Body)
+		if final(err) && len(w.Basis) > 0 { // a recipe that fails here: take the file as it is
+			w.Basis = nil
+			return c.fetchBlob(ctx, w)
+		}
+		return err
 	}
 	return appendBlob(ctx, c.s.Packages(), want, w.Offset, res.Body)
 }

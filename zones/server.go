@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -282,7 +283,7 @@ func (z *Service) wants(ctx context.Context, s *spaces.Space, l spaces.Link) ([]
 	}
 	out := make([]wanted, 0, len(x.want))
 	for _, w := range x.want {
-		out = append(out, wanted{w.Digest, w.Size, s.Packages().Partial(w.Digest), x.basis})
+		out = append(out, wanted{w.Digest, w.Size, s.Packages().Partial(w.Digest), x.basis, delta.Version})
 	}
 	return out, nil
 }
@@ -391,11 +392,12 @@ func (d *Door) giveBlob(w http.ResponseWriter, r *http.Request, s *spaces.Space,
 		})
 	}
 	if basis := r.URL.Query().Get("basis"); basis != "" && offset == 0 {
+		version, _ := strconv.Atoi(r.URL.Query().Get("recipes"))
 		for _, b := range strings.Split(basis, ",") {
 			if !slices.Contains(offered.Basis, b) {
 				continue
 			}
-			if err := d.Service.sendRecipe(r.Context(), s, file, offered.Size, b, w, counted); err == nil {
+			if err := d.Service.sendRecipe(r.Context(), s, file, offered.Size, b, version, w, counted); err == nil {
 				return done(nil)
 			} else if counted.n > 0 {
 				return done(err)
@@ -423,8 +425,8 @@ func (c *counter) Write(p []byte) (int, error) {
 
 // sendRecipe writes a recipe if it is worth it; an error before anything was written
 // says that it is not.
-func (z *Service) sendRecipe(ctx context.Context, s *spaces.Space, file io.ReadSeeker, size int64, basis string, w http.ResponseWriter, out io.Writer) error {
-	recipe, err := z.recipe(ctx, s, file, size, basis)
+func (z *Service) sendRecipe(ctx context.Context, s *spaces.Space, file io.ReaderAt, size int64, basis string, version int, w http.ResponseWriter, out io.Writer) error {
+	recipe, err := z.recipe(ctx, s, file, size, basis, version)
 	if err != nil {
 		return err
 	}

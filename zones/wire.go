@@ -133,6 +133,9 @@ type wanted struct {
 	Size   int64    `json:"size"`
 	Offset int64    `json:"offset"`          // bytes that are there
 	Basis  []string `json:"basis,omitempty"` // files from this link that could help to rebuild it
+	// Recipes is the newest version of recipes that the wanting side reads; a server that
+	// does not say it reads version 1.
+	Recipes int `json:"recipes,omitempty"`
 }
 
 // queuedMessage is a message that waits for the other side to take it.

@@ -1,8 +1,10 @@
 package zones_test
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"io"
 	"log/slog"
@@ -18,6 +20,7 @@ import (
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/access"
 	"octopuses.dev/octopuses/spaces/errs"
+	"octopuses.dev/octopuses/spaces/packages"
 	"octopuses.dev/octopuses/spaces/secrets"
 	"octopuses.dev/octopuses/spaces/spacetest"
 	"octopuses.dev/octopuses/spaces/steps"
@@ -331,11 +334,30 @@ func TestByWire(t *testing.T) {
 	links, _ := spaces.View(ctx, dev.space, manager, func(tx *spaces.ReadTx) ([]spaces.Link, error) { return tx.Links() })
 	dev.lifecycle(links[0])
 	p := dev.shop()
-	content := make([]byte, 2<<20)
-	rand.NewChaCha8([32]byte{7}).Read(content)
-	var sent []int64
-	for i, version := range []string{"1.0.0", "1.1.0"} {
-		copy(content[1000*i:], version)
+	noise := make([]byte, 1<<20)
+	rand.NewChaCha8([32]byte{7}).Read(noise)
+	// A zip with one entry, of text that a change near its beginning makes another stream.
+	text := []byte(hex.EncodeToString(noise))
+	archive := func(version string) []byte {
+		var out bytes.Buffer
+		z := zip.NewWriter(&out)
+		w, err := z.Create("app.txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		copy(text[1000:], version)
+		w.Write(text)
+		z.Close()
+		return out.Bytes()
+	}
+	var sent, sizes []int64
+	for _, version := range []string{"1.0.0", "1.1.0", "1.2.0"} {
+		content := archive(version)
+		sizes = append(sizes, int64(len(content)))
+		if version == "1.2.0" {
+			// The basis is not what it was there: what a recipe makes of it has another digest.
+			damage(t, prod.space.Packages())
+		}
 		r := dev.release(p, version, content)
 		dev.deployed(r, spaces.TaskSuccess)
 		if _, err := dev.service.Promote(ctx, dev.space, manager, r.ID, links[0].ID, false); err != nil {
@@ -366,7 +388,29 @@ func TestByWire(t *testing.T) {
 			return false
 		})
 	}
-	if sent[0] != 2<<20 || sent[1] == 0 || sent[1] > 100<<10 {
-		t.Errorf("bytes over the link: %v", sent)
+	if sent[0] != sizes[0] || sent[1] == 0 || sent[1] > sizes[1]/50 {
+		t.Errorf("bytes over the link: %v of %v", sent, sizes)
+	}
+	if sent[2] <= sizes[2] { // recipe and file
+		t.Errorf("a recipe that failed was not made good: %v of %v", sent, sizes)
+	}
+}
+
+// damage changes all files of a store, but not their sizes.
+func damage(t *testing.T, store *packages.Store) {
+	t.Helper()
+	digests, err := store.Digests()
+	if err != nil || len(digests) == 0 {
+		t.Fatal(digests, err)
+	}
+	for _, d := range digests {
+		b, err := os.ReadFile(store.Path(d))
+		if err == nil {
+			b[len(b)/2] ^= 0x55
+			err = os.WriteFile(store.Path(d), b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -26,7 +26,7 @@ func digest(b []byte) string {
 
 func recipe(t testing.TB, file, basis []byte) ([]byte, Stats) {
 	var out bytes.Buffer
-	st, err := Make(ctx, bytes.NewReader(file), int64(len(file)), bytes.NewReader(basis), int64(len(basis)), digest(basis), &out)
+	st, err := Make(ctx, bytes.NewReader(file), int64(len(file)), bytes.NewReader(basis), int64(len(basis)), digest(basis), Version, &out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestHostileRecipes(t *testing.T) {
 	for i := 0; i < len(r); i++ {
 		c := bytes.Clone(r)
 		c[i] ^= 0x55
-		if out, err := apply(c, len(file), basis); err == nil && bytes.Equal(out, file) && i < len(magic) {
+		if out, err := apply(c, len(file), basis); err == nil && bytes.Equal(out, file) && i < len(magic2) {
 			t.Errorf("byte %d does not matter", i)
 		} else if len(out) > len(file) {
 			t.Errorf("byte %d: %d bytes came out", i, len(out))

@@ -1,0 +1,310 @@
+package delta
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"math/bits"
+)
+
+// pages reads a file at random places through a small cache. It is for one goroutine.
+type pages struct {
+	r    io.ReaderAt
+	size int64
+	slot [pageSlots]page
+	err  error
+}
+
+type page struct {
+	number int64
+	data   []byte
+}
+
+const (
+	pageBits  = 16
+	pageSize  = 1 << pageBits
+	pageSlots = 256 // 16 MiB
+)
+
+func newPages(r io.ReaderAt, size int64) *pages {
+	p := &pages{r: r, size: size}
+	for i := range p.slot {
+		p.slot[i].number = -1
+	}
+	return p
+}
+
+// at gives the bytes from an offset to the end of its page; none outside of the file.
+func (p *pages) at(off int64) []byte {
+	if off < 0 || off >= p.size {
+		return nil
+	}
+	n := off >> pageBits
+	s := &p.slot[n&(pageSlots-1)]
+	if s.number != n {
+		if s.data == nil {
+			s.data = make([]byte, pageSize)
+		}
+		s.data = s.data[:min(pageSize, p.size-n<<pageBits)]
+		s.number = n
+		if _, err := p.r.ReadAt(s.data, n<<pageBits); err != nil && err != io.EOF {
+			p.err = err
+		}
+	}
+	return s.data[off&(pageSize-1):]
+}
+
+// same counts the bytes from an offset on that are those of b.
+func (p *pages) same(off int64, b []byte) int {
+	n := 0
+	for n < len(b) {
+		a := p.at(off + int64(n))
+		k := common(a, b[n:])
+		n += k
+		if k < len(a) || k == 0 {
+			break
+		}
+	}
+	return n
+}
+
+// before counts the bytes that stand before an offset and at the end of b.
+func (p *pages) before(off int64, b []byte) int {
+	n := 0
+	for n < len(b) && off-int64(n) > 0 {
+		if a := p.at(off - int64(n) - 1); a[0] != b[len(b)-1-n] {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+func common(a, b []byte) int {
+	n := 0
+	for ; n+8 <= len(a) && n+8 <= len(b); n += 8 {
+		if x := binary.LittleEndian.Uint64(a[n:]) ^ binary.LittleEndian.Uint64(b[n:]); x != 0 {
+			return n + bits.TrailingZeros64(x)>>3
+		}
+	}
+	for ; n < len(a) && n < len(b) && a[n] == b[n]; n++ {
+	}
+	return n
+}
+
+const (
+	longSize  = 24      // bytes of a string in the table of the whole basis
+	longSlots = 1 << 21 // 8 MiB
+	nearSize  = 8       // bytes of a string in the table of what is near
+	nearSlots = 1 << 17
+	nearBack  = 1 << 12 // how much of the basis is looked at around the place that is expected
+	nearAhead = 1 << 13
+	segment   = 1 << 20 // of the new file at a time
+
+	leastHere = 6  // bytes of a match worth to go on in the same place,
+	leastNext = 10 // or up to shift bytes from it,
+	leastNear = 20 // near it,
+	leastFar  = 32 // anywhere else
+	shift     = 64
+)
+
+func hash8(b []byte) uint64 { return binary.LittleEndian.Uint64(b) * 0x9e3779b97f4a7c15 }
+
+func hashLong(b []byte) uint64 {
+	h := hash8(b)
+	h = (h>>29 ^ h ^ binary.LittleEndian.Uint64(b[8:])) * 0xbf58476d1ce4e5b9
+	return (h>>32 ^ h ^ binary.LittleEndian.Uint64(b[16:])) * 0x94d049bb133111eb
+}
+
+// matcher finds what a file has from a basis. It knows the basis by strings at regular
+// distances (of the whole) and by all short strings near the place where the basis is
+// expected to go on; its memory does not grow with the files.
+type matcher struct {
+	old    *pages
+	step   int64
+	long   []uint32 // offset/step+1 of a string
+	near   []int64  // offset+1 of a string
+	known  [8]span  // what of the basis is in near
+	oldest int      // of known
+	places [4]int64 // where the last copies were from, less where they went to
+}
+
+type span struct{ lo, hi int64 }
+
+func newMatcher(ctx context.Context, old io.ReaderAt, size int64) (*matcher, error) {
+	m := &matcher{old: newPages(old, size), step: 16, near: make([]int64, nearSlots)}
+	for size/m.step > longSlots/2 {
+		m.step *= 2
+	}
+	m.long = make([]uint32, min(longSlots, 1<<bits.Len64(uint64(size/m.step*2))))
+	buf := make([]byte, segment+longSize)
+	for at := int64(0); at+longSize <= size; at += segment {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		n, err := old.ReadAt(buf, at)
+		if err != nil && err != io.EOF {
+			return nil, err
+		}
+		for i := int64(0); i < segment && i+longSize <= int64(n); i += m.step {
+			if h := m.slot(buf[i:]); m.long[h] == 0 { // the first of many: runs go on from there
+				m.long[h] = uint32((at+i)/m.step) + 1
+			}
+		}
+	}
+	return m, nil
+}
+
+func (m *matcher) slot(b []byte) uint64 { return hashLong(b) >> 20 & uint64(len(m.long)-1) }
+
+// around puts the basis near an offset into the near table.
+func (m *matcher) around(off int64) {
+	for i := range m.known {
+		k := &m.known[i]
+		if off >= k.lo && off < k.hi {
+			if off+nearAhead/2 > k.hi {
+				m.learn(k.hi, k.hi+nearAhead)
+				k.hi += nearAhead
+			}
+			return
+		}
+	}
+	k := &m.known[m.oldest]
+	m.oldest = (m.oldest + 1) % len(m.known)
+	*k = span{max(off-nearBack, 0), off + nearAhead}
+	m.learn(k.lo, k.hi)
+}
+
+func (m *matcher) learn(lo, hi int64) {
+	hi = min(hi, m.old.size-nearSize)
+	for at := lo; at < hi; {
+		b := m.old.at(at)
+		n := min(len(b)-nearSize+1, int(hi-at))
+		for i := range max(n, 0) {
+			m.near[hash8(b[i:])>>47] = at + int64(i) + 1
+		}
+		at += int64(max(n, 1))
+	}
+}
+
+// diff tells how to make a file: for each call, literal bytes and then n bytes of the
+// basis. The literals are valid until emit returns; n may be 0.
+func (m *matcher) diff(ctx context.Context, file io.ReaderAt, size int64, emit func(literal []byte, from, n int64) error) error {
+	buf := make([]byte, segment)
+	expect := int64(0) // where in the basis the file seems to go on
+	for at := int64(0); at < size; at += segment {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		seg := buf[:min(segment, size-at)]
+		if _, err := file.ReadAt(seg, at); err != nil && err != io.EOF {
+			return err
+		}
+		done := 0 // of the segment
+		copied := func(i int, from int64, n int) error {
+			err := emit(seg[done:i], from, int64(n))
+			done, expect = i+n, from+int64(n)
+			if n > 0 {
+				m.place(from - at - int64(i))
+			}
+			return err
+		}
+		for i := 0; i < len(seg); {
+			from, n := m.find(seg, at, i, done, expect)
+			if n == 0 {
+				i++
+				continue
+			}
+			if back := m.old.before(from, seg[done:i]); back > 0 {
+				i, from, n = i-back, from-int64(back), n+back
+			}
+			if err := copied(i, from, n); err != nil {
+				return err
+			}
+			i = done
+		}
+		if done < len(seg) {
+			left := int64(len(seg) - done)
+			if err := copied(len(seg), expect+left, 0); err != nil {
+				return err
+			}
+		}
+		if m.old.err != nil {
+			return m.old.err
+		}
+	}
+	return nil
+}
+
+// place remembers where a copy was from, the newest first.
+func (m *matcher) place(d int64) {
+	prev := d
+	for i, p := range m.places {
+		m.places[i] = prev
+		if p == d {
+			break
+		}
+		prev = p
+	}
+}
+
+// find looks for the bytes of a segment from i on; literals began at done, the segment at
+// at.
+func (m *matcher) find(seg []byte, at int64, i, done int, expect int64) (from int64, n int) {
+	rest := seg[i:]
+	run := int64(i - done)
+	if run < 32 { // as if bytes were only replaced
+		for k, d := range m.places {
+			p := at + int64(i) + d
+			if l := m.old.same(p, rest); l > n && (l >= leastNear || k == 0 && l >= leastHere) {
+				from, n = p, l
+				if k == 0 {
+					break
+				}
+			}
+		}
+		if n > 0 {
+			return from, n
+		}
+	}
+	if len(rest) < nearSize {
+		return 0, 0
+	}
+	if run < 256 {
+		if from, n = m.shifted(expect+run, rest); n > 0 {
+			return from, n
+		}
+	}
+	m.around(expect + run)
+	if p := m.near[hash8(rest)>>47] - 1; p >= 0 {
+		if k := m.old.same(p, rest); k >= leastNear {
+			return p, k
+		}
+	}
+	if len(rest) >= longSize {
+		if p := m.long[m.slot(rest)]; p > 0 {
+			q := int64(p-1) * m.step
+			if k := m.old.same(q, rest); k >= longSize && k+m.old.before(q, seg[done:i]) >= leastFar {
+				return q, k
+			}
+		}
+	}
+	return 0, 0
+}
+
+// shifted looks for bytes a little before and behind where they are expected: something
+// was inserted or left out.
+func (m *matcher) shifted(expect int64, rest []byte) (from int64, n int) {
+	lo := max(expect-shift, 0)
+	b := m.old.at(lo)
+	b = b[:min(len(b), 2*shift+nearSize)]
+	want := binary.LittleEndian.Uint64(rest)
+	for i := 0; i+nearSize <= len(b); i++ {
+		if binary.LittleEndian.Uint64(b[i:]) == want {
+			if k := m.old.same(lo+int64(i), rest); k > n && k >= leastNext {
+				from, n = lo+int64(i), k
+			}
+		}
+	}
+	return from, n
+}
