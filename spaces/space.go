@@ -111,7 +111,7 @@ func createFolder(ctx context.Context, dir, id, name string, master secrets.Mast
 	if err := migrations.Apply(ctx, file, migrations.Space); err != nil {
 		return fmt.Errorf("create space file: %w", err)
 	}
-	db, err := sql.Open("sqlite", migrations.DSN(file, false))
+	db, err := migrations.Open(file, false)
 	if err != nil {
 		return fmt.Errorf("open new space: %w", err)
 	}
@@ -137,11 +137,11 @@ func openSpace(ctx context.Context, ref Ref, dir string, cfg Config) (*Space, er
 	s := &Space{ref: ref, dir: dir, now: cfg.Now, hub: NewHub(), log: cfg.Logger.With("space", ref.ID)}
 	s.name.Store(&ref.Name)
 	var err error
-	if s.write, err = sql.Open("sqlite", migrations.DSN(file, false)); err != nil {
+	if s.write, err = migrations.Open(file, false); err != nil {
 		return nil, fmt.Errorf("open space %s: %w", ref.Folder, err)
 	}
 	s.write.SetMaxOpenConns(1)
-	if s.read, err = sql.Open("sqlite", migrations.DSN(file, true)); err != nil {
+	if s.read, err = migrations.Open(file, true); err != nil {
 		s.write.Close()
 		return nil, fmt.Errorf("open space %s: %w", ref.Folder, err)
 	}

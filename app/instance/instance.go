@@ -60,11 +60,11 @@ func Open(ctx context.Context, path string, master secrets.Master, o Options) (*
 	}
 	i := &Instance{master: master, now: o.Now, log: o.Logger, grants: map[grantKey]access.Set{}, hashing: make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))}
 	var err error
-	if i.write, err = sql.Open("sqlite", migrations.DSN(path, false)); err != nil {
+	if i.write, err = migrations.Open(path, false); err != nil {
 		return nil, fmt.Errorf("open instance: %w", err)
 	}
 	i.write.SetMaxOpenConns(1)
-	if i.read, err = sql.Open("sqlite", migrations.DSN(path, true)); err != nil {
+	if i.read, err = migrations.Open(path, true); err != nil {
 		return nil, errors.Join(err, i.write.Close())
 	}
 	i.read.SetMaxOpenConns(4)
