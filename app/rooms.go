@@ -242,7 +242,9 @@ func (s *server) resolve(ctx context.Context, ulid string) (*spaces.Space, error
 func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) {
 	proxies := s.cfg.Proxies
 	app := fiber.New(fiber.Config{
-		Immutable: true, StreamRequestBody: true, DisableStartupMessage: true, BodyLimit: 64 << 20, ReadTimeout: 10 * time.Minute, WriteTimeout: 10 * time.Minute, IdleTimeout: time.Minute, ServerHeader: "",
+		// Without DisablePreParseMultipartForm a form with files would be read whole, into
+		// memory and temporary files, before anybody asks who sends it.
+		Immutable: true, StreamRequestBody: true, DisablePreParseMultipartForm: true, DisableStartupMessage: true, BodyLimit: 64 << 20, ReadTimeout: 10 * time.Minute, WriteTimeout: 10 * time.Minute, IdleTimeout: time.Minute, ServerHeader: "",
 		EnableTrustedProxyCheck: true, TrustedProxies: proxies, ProxyHeader: proxyHeader(proxies), EnableIPValidation: true, UnescapePath: false, ErrorHandler: refuse,
 	})
 	door := &api.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Version: s.version, BaseURL: func() string { return s.url }, Logs: apiLogs{}, AgentToken: s.agentToken, Registered: s.learnAgent, Linked: s.linked, Log: s.log, Base: ctx}

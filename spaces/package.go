@@ -211,15 +211,3 @@ type PackageUse struct {
 	ProjectSlug string
 	Release     string
 }
-
-// UsesOfPackage lists the releases that hold this file, newest first.
-func (tx *ReadTx) UsesOfPackage(p Package) ([]PackageUse, error) {
-	if err := tx.require(access.FeedView, access.Scope{}); err != nil {
-		return nil, err
-	}
-	return list(tx, func(scan func(...any) error) (PackageUse, error) {
-		var u PackageUse
-		err := scan(&u.ProjectID, &u.ProjectName, &u.ProjectSlug, &u.Release)
-		return u, err
-	}, `SELECT DISTINCT p.id, p.name, p.slug, r.version FROM release_package rp JOIN release r ON r.id = rp.release_id JOIN project p ON p.id = r.project_id WHERE rp.digest = ? ORDER BY r.id DESC LIMIT 50`, p.Digest)
-}

@@ -67,6 +67,25 @@ func PackageURL(space, id, version string) string {
 	return PackagesURL(space) + seg(id, version)
 }
 
+// Pages of a package and its versions.
+func PackageVersionsURL(space, id string) string { return PackagesURL(space) + seg(id) }
+func PackageFileURL(space, id, version string) string {
+	return PackageURL(space, id, version) + "/download"
+}
+func PackageDeleteURL(space, id, version string) string {
+	return PackageURL(space, id, version) + "/delete"
+}
+
+// PackageCompareURL tells what version has and with has not, and the other way round;
+// with "" is the form's target, which takes it as ?with=.
+func PackageCompareURL(space, id, version, with string) string {
+	to := PackageURL(space, id, version) + "/compare"
+	if with != "" {
+		to += seg(with)
+	}
+	return to
+}
+
 // Pages of a project; project is its slug.
 func ProjectURL(space, project string) string    { return ProjectsURL(space) + seg(project) }
 func ProcessURL(space, project string) string    { return ProjectURL(space, project) + "/process" }

@@ -20,6 +20,7 @@ import (
 // goes through here.
 type body struct {
 	in   io.Reader
+	ours bool  // somebody sends it who may
 	done bool  // the end was seen; reading on would eat the next request
 	err  error // of the transfer; the connection is of no use any more
 }
@@ -55,7 +56,11 @@ func (b *body) finish(c *fiber.Ctx) {
 	if b.done || c.Method() == fiber.MethodGet && c.Request().Header.ContentLength() <= 0 {
 		return
 	}
-	_, _ = io.CopyN(io.Discard, b, drain+1)
+	spare := int64(drain)
+	if b.ours {
+		spare = drainOurs
+	}
+	_, _ = io.CopyN(io.Discard, b, spare+1)
 	if !b.done {
 		c.Context().SetConnectionClose()
 	}
@@ -162,6 +167,7 @@ func (r *request) upload(max int64) (name string, file io.Reader, err error) {
 	if err != nil || !strings.HasPrefix(kind, "multipart/") || params["boundary"] == "" {
 		return "", nil, errs.New(errs.Invalid, "A package is uploaded as multipart/form-data.").WithHint("Send one part with a file name, such as web.1.2.3.zip.")
 	}
+	r.body.ours = true
 	parts := multipart.NewReader(io.LimitReader(&r.body, max+maxJSON), params["boundary"])
 	for {
 		part, err := parts.NextPart()

@@ -88,6 +88,7 @@ const (
 	maxJSON      = 1 << 20       // bytes
 	maxDocument  = 16 << 20      // bytes; a process with large scripts, 20,000 variables
 	drain        = 1 << 20       // bytes read off a refused body, so that the client sees why
+	drainOurs    = 256 << 20     // the same, of an upload by somebody who may: a full disk is told, too
 )
 
 // Routes mounts the table on app, and behind it JSON for what no row takes.

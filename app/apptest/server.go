@@ -72,7 +72,7 @@ func Start(t testing.TB, configure ...func(*api.Server)) *Server {
 	for _, f := range configure {
 		f(s.API)
 	}
-	app := fiber.New(fiber.Config{Immutable: true, StreamRequestBody: true, DisableStartupMessage: true, ErrorHandler: api.ErrorHandler, ReadTimeout: 30 * time.Second, IdleTimeout: 30 * time.Second})
+	app := fiber.New(fiber.Config{Immutable: true, StreamRequestBody: true, DisablePreParseMultipartForm: true, DisableStartupMessage: true, ErrorHandler: api.ErrorHandler, ReadTimeout: 30 * time.Second, IdleTimeout: 30 * time.Second})
 	s.API.Routes(app)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"mime"
+	"mime/multipart"
 	"net/url"
 	"strings"
 	"sync"
@@ -37,6 +38,8 @@ type request struct {
 	space      *spaces.Space
 	about      instance.Space
 	form       url.Values
+	upload     *transfer         // of rows that take files
+	parts      *multipart.Reader // of upload
 	redirected bool
 }
 
@@ -116,6 +119,9 @@ func (r *request) readForm() error {
 		return err
 	}
 	r.form = url.Values{}
+	if r.row.parts {
+		return r.openParts()
+	}
 	sent := r.Get("X-Csrf-Token")
 	if r.row.raw {
 		if sent == "" {

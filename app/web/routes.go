@@ -24,6 +24,7 @@ type route struct {
 	h            func(*request) error
 	max          int  // bytes of the body; 0: maxForm
 	raw          bool // the handler reads the body itself, with the token in X-Csrf-Token or csrf of the query
+	parts        bool // the handler reads files from [request.parts]; the form's first field is the token
 }
 
 func get(path string, w who, need access.Permission, h func(*request) error) route {
@@ -46,5 +47,6 @@ func (s *Server) table() []route {
 	all = append(all, variableRoutes()...)
 	all = append(all, releaseRoutes()...)
 	all = append(all, taskRoutes()...)
+	all = append(all, packageRoutes()...)
 	return all
 }

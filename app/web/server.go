@@ -29,11 +29,13 @@ type Server struct {
 	Instance *instance.Instance
 	Spaces   *spaces.Registry
 	Version  string
-	Logs     TaskLogs        // nil: pages of tasks show no log
-	Zones    Zones           // nil: promotion is not offered
-	Secure   bool            // browsers reach us over TLS: cookies are Secure
-	Base     context.Context // ends when the server stops; nil: never
-	Log      *slog.Logger    // nil: slog.Default
+	Logs     TaskLogs // nil: pages of tasks show no log
+	Zones    Zones    // nil: promotion is not offered
+	// MaxPackage is the limit of an uploaded package file in bytes; 0: 5 GiB.
+	MaxPackage int64
+	Secure     bool            // browsers reach us over TLS: cookies are Secure
+	Base       context.Context // ends when the server stops; nil: never
+	Log        *slog.Logger    // nil: slog.Default
 }
 
 // TaskLogs reads the log of a task as a tree. The door has checked before that the
@@ -67,7 +69,8 @@ const (
 	sessionCookie = "octopuses_session"
 	visitorCookie = "octopuses_visitor" // proves that a form before signing in was ours
 	requestTime   = 30 * time.Second
-	maxForm       = 4 << 20 // bytes; a process with large scripts
+	transferTime  = 2 * time.Hour // of rows that take files
+	maxForm       = 4 << 20       // bytes; a process with large scripts
 )
 
 // Routes registers all pages on app. It comes last, since what no row takes becomes our
@@ -78,6 +81,9 @@ func (s *Server) Routes(app *fiber.App) {
 	}
 	if s.Base == nil {
 		s.Base = context.Background()
+	}
+	if s.MaxPackage == 0 {
+		s.MaxPackage = 5 << 30
 	}
 	app.Get(static.Prefix+"*", s.static)
 	for _, row := range s.table() {
@@ -106,11 +112,16 @@ func (s *Server) static(c *fiber.Ctx) error {
 // serve is what happens to every request: headers, session, forgery check, lease of
 // the space, the handler, and the page of what went wrong.
 func (s *Server) serve(row route) fiber.Handler {
+	limit := requestTime
+	if row.parts {
+		limit = transferTime
+	}
 	return func(c *fiber.Ctx) (err error) {
-		ctx, cancel := context.WithTimeout(s.Base, requestTime)
+		ctx, cancel := context.WithTimeout(s.Base, limit)
 		defer cancel()
 		r := &request{Ctx: c, s: s, ctx: ctx, id: spaces.NewULID(time.Now()), row: row}
 		headers(c)
+		defer r.finishParts()
 		defer func() {
 			if p := recover(); p != nil {
 				s.Log.Error("page panicked", "request", r.id, "path", c.Path(), "panic", p, "stack", string(debug.Stack()))

@@ -30,6 +30,17 @@ func Inspect(ctx context.Context, file, extension string, l Limits) ([]Entry, er
 	return out, err
 }
 
+// List is [Inspect] without digests: of a zip it reads the directory only, so that a
+// page can show what a large package holds.
+func List(ctx context.Context, file, extension string, l Limits) ([]Entry, error) {
+	var out []Entry
+	err := walk(ctx, file, extension, l, func(e Entry, _ io.Reader) error {
+		out = append(out, e)
+		return nil
+	})
+	return out, err
+}
+
 // Check reads an archive to its end. The error says why it is refused.
 func Check(ctx context.Context, file, extension string, l Limits) error {
 	_, err := Inspect(ctx, file, extension, l)

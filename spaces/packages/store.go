@@ -90,6 +90,13 @@ func (s *Store) Verify(ctx context.Context, digest string) error {
 // Put stores what r gives, at most limit bytes. Errors: [errs.TooLarge],
 // [errs.Unavailable] for a full disk. Nothing is left behind by a failure.
 func (s *Store) Put(ctx context.Context, r io.Reader, limit int64) (Blob, error) {
+	return s.PutChecked(ctx, r, limit, func(string, Blob) error { return nil })
+}
+
+// PutChecked is Put for bytes that are stored only if check agrees: it is called once,
+// with the path of the file that has all of them, and may read it. Its error is given on,
+// and nothing is left behind.
+func (s *Store) PutChecked(ctx context.Context, r io.Reader, limit int64, check func(file string, b Blob) error) (Blob, error) {
 	f, err := os.CreateTemp(filepath.Join(s.dir, "incoming"), "put-")
 	if err != nil {
 		return Blob{}, diskError(err)
@@ -105,6 +112,9 @@ func (s *Store) Put(ctx context.Context, r io.Reader, limit int64) (Blob, error)
 		return Blob{}, TooLarge(limit)
 	}
 	b := Blob{hex.EncodeToString(h.Sum(nil)), n}
+	if err := check(f.Name(), b); err != nil {
+		return Blob{}, err
+	}
 	return b, s.settle(f, b.Digest)
 }
 

@@ -52,7 +52,7 @@ async function refresh(el) {
     if (!r.ok) return;
     const doc = new DOMParser().parseFromString(await r.text(), 'text/html');
     const fresh = (el.id && doc.getElementById(el.id)) || doc.body.firstElementChild;
-    if (fresh) { Idiomorph.morph(el, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: true }); htmx.process(document.body); times(); }
+    if (fresh) { Idiomorph.morph(el, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: true }); htmx.process(document.body); times(); filter(); }
   } catch { /* the stream's own notice says that the server is away */ } finally {
     delete el.dataset.busy;
     if (el.dataset.again) { delete el.dataset.again; if (el.isConnected) refresh(el); }
@@ -139,10 +139,13 @@ function walk(e) { // arrows go from cell to cell
 document.addEventListener('click', (e) => { for (const d of $$('details.menu[open]')) if (!d.contains(e.target)) d.open = false; });
 
 // Filter the rows at hand while typing; Enter sends the form.
-on('input', '[data-filter]', (e, t) => {
-  const q = t.value.trim().toLowerCase();
-  for (const r of $$('[data-row]', document.getElementById(t.dataset.filter) || document)) r.hidden = q !== '' && !r.dataset.row.toLowerCase().includes(q);
-});
+function filter() {
+  for (const t of $$('[data-filter]')) {
+    const q = t.value.trim().toLowerCase();
+    for (const r of $$('[data-row]', document.getElementById(t.dataset.filter) || document)) r.hidden = q !== '' && !r.dataset.row.toLowerCase().includes(q);
+  }
+}
+on('input', '[data-filter]', filter);
 
 on('click', '[data-copy]', async (e, t) => {
   const text = t.dataset.copy || $('pre', t.parentElement)?.textContent || '';
@@ -169,16 +172,31 @@ for (const ev of ['dragover', 'dragleave', 'drop']) on(ev, '.drop', (e, z) => {
 });
 on('submit', 'form[data-upload]', (e, f) => {
   e.preventDefault();
+  if (f.dataset.sending) return;
+  for (const i of $$('input[data-max]', f)) for (const file of i.files) if (file.size > +i.dataset.max) { // not after minutes of sending
+    i.setCustomValidity(`${file.name} is larger than the ${Math.floor(i.dataset.max / 1048576)} MiB that are allowed.`); i.reportValidity();
+    i.addEventListener('change', () => i.setCustomValidity(''), { once: true }); return;
+  }
+  f.dataset.sending = '1';
   let bar = $('progress', f), say = $('[data-progress]', f);
-  if (!bar) { bar = document.createElement('progress'); bar.setAttribute('aria-label', 'Upload'); say = document.createElement('p'); say.dataset.progress = ''; f.append(bar, say); }
-  const x = new XMLHttpRequest(), began = Date.now();
+  if (!bar) { bar = document.createElement('progress'); bar.setAttribute('aria-label', 'Upload'); say = document.createElement('p'); say.dataset.progress = ''; say.setAttribute('role', 'status'); f.append(bar, say); }
+  bar.removeAttribute('value'); say.textContent = '';
+  const x = new XMLHttpRequest(), began = Date.now(), mb = (n) => (n / 1048576).toFixed(1);
+  const end = (text) => { delete f.dataset.sending; bar.remove(); say.textContent = text; };
   x.upload.onprogress = (p) => {
     bar.max = p.total; bar.value = p.loaded;
-    const left = Math.round((Date.now() - began) / 1000 * (p.total - p.loaded) / Math.max(1, p.loaded)), mb = (n) => (n / 1048576).toFixed(1);
-    say.textContent = `${mb(p.loaded)} of ${mb(p.total)} MiB, ${left} s left`;
+    const left = Math.round((Date.now() - began) / 1000 * (p.total - p.loaded) / Math.max(1, p.loaded));
+    say.textContent = p.loaded < p.total ? `${mb(p.loaded)} of ${mb(p.total)} MiB, ${left} s left` : `${mb(p.total)} MiB sent, being checked`;
   };
-  x.onload = () => { if (x.status < 400) location.href = x.responseURL; else { document.open(); document.write(x.responseText); document.close(); } };
-  x.onerror = () => { say.textContent = 'The connection broke. The file was not stored. Send it again.'; };
+  x.onload = () => {
+    if (x.status < 400) { location.href = x.responseURL; return; }
+    end('');
+    const doc = new DOMParser().parseFromString(x.responseText, 'text/html');
+    Idiomorph.morph(document.body, [...doc.body.children], { morphStyle: 'innerHTML' });
+    document.title = doc.title; htmx.process(document.body); ready(); scrollTo(0, 0);
+    $('[aria-invalid=true]')?.focus();
+  };
+  x.onerror = () => end('The connection broke. The file was not stored. Send it again.');
   x.open('POST', f.action); x.send(new FormData(f));
 });
 

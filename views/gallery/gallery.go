@@ -5,6 +5,7 @@ package gallery
 import (
 	"octopuses.dev/octopuses/views"
 	"octopuses.dev/octopuses/views/account"
+	"octopuses.dev/octopuses/views/packages"
 	"octopuses.dev/octopuses/views/projects"
 )
 
@@ -18,5 +19,6 @@ func Pages() []views.Fixture {
 	}
 	all = append(all, account.Fixtures()...)
 	all = append(all, projects.DashboardFixtures()...)
+	all = append(all, packages.Fixtures()...)
 	return all
 }
