@@ -87,7 +87,7 @@ func (tx *Tx) AddPackage(id, version, extension string, blob packages.Blob, mode
 	if err != nil {
 		return Package{}, false, err
 	}
-	if err := tx.addBlob(blob); err != nil {
+	if err := tx.BlobArrived(blob); err != nil { // a release in the inbox may wait for these bytes
 		return Package{}, false, err
 	}
 	old, err := tx.packageRow(id, v.SortKey())

@@ -249,6 +249,10 @@ func (tx *Tx) UpdateProject(id ProjectID, in ProjectInput) (Project, error) {
 		return Project{}, err
 	}
 	if old.IsRemote() {
+		if in.Name != "" && in.Name != old.Name || in.Description != "" && in.Description != old.Description {
+			_, err := tx.ownProject(id)
+			return old, err
+		}
 		in.Name, in.Slug, in.Description, in.Settings = old.Name, old.Slug, old.Description, old.Settings
 	}
 	if in.GroupID == 0 {

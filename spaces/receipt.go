@@ -70,13 +70,13 @@ func (tx *Tx) AddReceipt(in ReceiptInput) error {
 }
 
 // foldRemote works out where a project stands in a remote environment: the receipt with
-// the highest number tells.
+// the highest number of the peer's last life tells.
 func (tx *Tx) foldRemote(project ProjectID, link LinkID, ref string) error {
 	var release ReleaseID
 	var version, kind, issued, received, via string
 	var seq, environment int64
-	err := tx.queryRow(`SELECT r.id, r.version, c.kind, c.issued_at, c.received_at, c.via, c.seq, e.id FROM receipt c JOIN release r ON r.ulid = c.release_ulid JOIN remote_environment e ON e.link_id = c.link_id AND e.ref = c.environment_ref
-		WHERE r.project_id = ? AND c.link_id = ? AND c.environment_ref = ? AND c.deployment_ulid <> '' ORDER BY c.seq DESC, c.id DESC LIMIT 1`, int64(project), int64(link), ref).
+	err := tx.queryRow(`SELECT r.id, r.version, c.kind, c.issued_at, c.received_at, c.via, c.seq, e.id FROM receipt c JOIN release r ON r.ulid = c.release_ulid JOIN remote_environment e ON e.link_id = c.link_id AND e.ref = c.environment_ref JOIN zone_inbox i ON i.id = c.inbox_id
+		WHERE r.project_id = ? AND c.link_id = ? AND c.environment_ref = ? AND c.deployment_ulid <> '' ORDER BY i.incarnation DESC, c.seq DESC LIMIT 1`, int64(project), int64(link), ref).
 		Scan(&release, &version, &kind, &issued, &received, &via, &seq, &environment)
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func (tx *Tx) foldPromotion(link LinkID, releaseULID string) error {
 	facts, err := list(tx.ReadTx, func(scan func(...any) error) (fact, error) {
 		var f fact
 		return f, scan(&f.kind, &f.reason)
-	}, `SELECT kind, COALESCE(json_extract(body, '$.reason'), '') FROM receipt WHERE link_id = ? AND release_ulid = ? ORDER BY seq, id`, int64(link), releaseULID)
+	}, `SELECT c.kind, COALESCE(json_extract(c.body, '$.reason'), '') FROM receipt c JOIN zone_inbox i ON i.id = c.inbox_id WHERE c.link_id = ? AND c.release_ulid = ? ORDER BY i.incarnation, c.seq`, int64(link), releaseULID)
 	if err != nil {
 		return err
 	}

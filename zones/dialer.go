@@ -183,6 +183,18 @@ type conversation struct {
 	s      *spaces.Space
 	link   spaces.Link
 	client *http.Client
+	had    map[string]int64 // bytes of files that were there at the last attempt, by digest
+	moved  bool             // a file has more bytes than at the last attempt
+}
+
+// progress notes how much of a file is there. A transfer that breaks again and again but
+// moves on is not pushed off further and further.
+func (c *conversation) progress(w wanted) {
+	if c.had == nil {
+		c.had = map[string]int64{}
+	}
+	c.moved = c.moved || w.Offset > c.had[w.Digest]
+	c.had[w.Digest] = w.Offset
 }
 
 func (c *conversation) url(path string, query url.Values) string {
@@ -282,9 +294,10 @@ func (z *Service) loop(ctx context.Context, s *spaces.Space, id spaces.LinkID, a
 			}
 			continue
 		}
-		attempt++
-		// Full jitter, 2 s doubling to 15 minutes.
-		pause := time.Duration(rand.Int64N(int64(min(2*time.Second<<min(attempt-1, 10), 15*time.Minute)))) + 50*time.Millisecond
+		if attempt++; c.moved {
+			attempt, c.moved = 1, false
+		}
+		pause := z.pause(attempt)
 		ferr := spaces.Do(ctx, s, spaces.Server(), func(tx *spaces.Tx) error { return tx.LinkFailure(id, errs.TextOf(err), tx.Now.Add(pause)) })
 		if ferr != nil && ctx.Err() == nil {
 			z.log().Error("note failure of link", "link", id.String(), "err", ferr)
@@ -296,6 +309,28 @@ func (z *Service) loop(ctx context.Context, s *spaces.Space, id spaces.LinkID, a
 		case <-alive:
 		}
 	}
+}
+
+// The pause after a failure: at random between shortest and a bound that doubles from
+// firstBound to lastBound (full jitter), so that many links do not come back at once.
+const (
+	shortestPause = 50 * time.Millisecond
+	firstBound    = 2 * time.Second
+	lastBound     = 15 * time.Minute
+)
+
+// backOff is how long to wait after the attempt-th failure in a row, from 1. below
+// returns a random number from 0 to less than its argument.
+func backOff(attempt int, below func(int64) int64) time.Duration {
+	bound := min(firstBound<<min(attempt-1, 10), lastBound)
+	return shortestPause + time.Duration(below(int64(bound)))
+}
+
+func (z *Service) pause(attempt int) time.Duration {
+	if z.BackOff != nil {
+		return z.BackOff(attempt)
+	}
+	return backOff(attempt, rand.Int64N)
 }
 
 // push delivers our messages in their order, then the package files that the peer lacks.
@@ -337,6 +372,7 @@ func (c *conversation) push(ctx context.Context) error {
 }
 
 func (c *conversation) pushBlob(ctx context.Context, w wanted) error {
+	c.progress(w)
 	offer, err := spaces.View(ctx, c.s, spaces.Server(), func(tx *spaces.ReadTx) (spaces.Offer, error) { return tx.Offered(c.link.ID, w.Digest) })
 	if errors.Is(err, errs.NotFound) {
 		return nil
@@ -469,6 +505,7 @@ func (c *conversation) fetch(ctx context.Context) error {
 }
 
 func (c *conversation) fetchBlob(ctx context.Context, w wanted) error {
+	c.progress(w)
 	if c.s.Packages().Has(w.Digest) {
 		return nil
 	}

@@ -3,6 +3,7 @@ package zones
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -174,7 +175,7 @@ func (z *Service) ImportReceipts(ctx context.Context, s *spaces.Space, actor spa
 		}
 		all = append(all, one{l, rc, e})
 	}
-	return spaces.Update(ctx, s, actor, func(tx *spaces.Tx) (int, error) {
+	added, err = spaces.Update(ctx, s, actor, func(tx *spaces.Tx) (int, error) {
 		n := 0
 		for _, x := range all {
 			fresh, err := takeReceipt(tx, x.link, x.receipt, x.envelope, "file")
@@ -187,6 +188,10 @@ func (z *Service) ImportReceipts(ctx context.Context, s *spaces.Space, actor spa
 		}
 		return n, nil
 	})
+	if err != nil && len(all) > 0 { // a file is of one space
+		err = errors.Join(err, breakOnFork(ctx, s, all[0].link, err))
+	}
+	return added, err
 }
 
 // takeReceipt stores a verified receipt once.
@@ -223,10 +228,11 @@ func (z *Service) ReceiveMessage(ctx context.Context, s *spaces.Space, link spac
 		if err != nil {
 			return "", err
 		}
-		return bundle.Digest(message), spaces.Do(ctx, s, actor, func(tx *spaces.Tx) error {
+		err = spaces.Do(ctx, s, actor, func(tx *spaces.Tx) error {
 			_, err := takeReceipt(tx, link, r, message, "link")
 			return err
 		})
+		return bundle.Digest(message), errors.Join(err, breakOnFork(ctx, s, link, err))
 	}
 	v, m, err := bundle.ParseMessage(message, func(m *bundle.Message) (*bundle.Verified, error) { return m.Verify(card, s.ULID()) })
 	if err != nil {

@@ -104,6 +104,11 @@ func (z *Service) take(ctx context.Context, s *spaces.Space, actor spaces.Actor,
 		var in spaces.Inbound
 		if duplicate {
 			in, err = tx.InboundByRelease(link.ID, p.Release.ID)
+			// Over the wire a message comes again whenever an answer was lost; a file, or the
+			// other way, is somebody's doing.
+			if err == nil && (via == "file" || in.Via != via) {
+				tx.Record(spaces.Event{Category: "BundleReceivedAgain", Entity: "inbound", EntityID: in.ID.String(), Reference: p.Promotion, Message: fmt.Sprintf("Release %s of %s was received again from %s by %s", in.Version, in.ProjectName, link.LocalName, via)})
+			}
 		} else {
 			in, err = tx.AddInbound(input)
 		}
@@ -118,15 +123,20 @@ func (z *Service) take(ctx context.Context, s *spaces.Space, actor spaces.Actor,
 		return tx.Inbound(in.ID)
 	})
 	if errors.Is(err, errs.Blocked) {
-		if text := errs.TextOf(err); isFork(err) {
-			berr := spaces.Do(ctx, s, spaces.Server(), func(tx *spaces.Tx) error { return tx.BreakLink(link.ID, text) })
-			if berr != nil {
-				return in, berr
-			}
+		if berr := breakOnFork(ctx, s, link, err); berr != nil {
+			return in, berr
 		}
 		z.noteRefusal(ctx, s, actor, link, err)
 	}
 	return in, err
+}
+
+// breakOnFork suspends a link whose peer made two messages for one number.
+func breakOnFork(ctx context.Context, s *spaces.Space, link spaces.Link, cause error) error {
+	if !isFork(cause) {
+		return nil
+	}
+	return spaces.Do(ctx, s, spaces.Server(), func(tx *spaces.Tx) error { return tx.BreakLink(link.ID, errs.TextOf(cause)) })
 }
 
 func isFork(err error) bool {

@@ -20,6 +20,10 @@ type Service struct {
 	Address  func() string // host:port of this server's zone door; "" when it has none
 	Log      *slog.Logger
 	Timeout  time.Duration // of one exchange over a link; 0: 30 s
+
+	// BackOff is how long to wait after the attempt-th failure of a link in a row; nil:
+	// from 50 ms to at most 2 s, doubling to 15 minutes, at random.
+	BackOff func(attempt int) time.Duration
 }
 
 func (z *Service) log() *slog.Logger {

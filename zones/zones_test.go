@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,16 +38,46 @@ type zone struct {
 	space   *spaces.Space
 	service *zones.Service
 	env     spaces.Environment
+	master  secrets.Master
+
+	mu   sync.Mutex
+	wrap func(http.Handler) http.Handler // around the door, nil: nothing
+}
+
+// around puts something between the door and whoever comes.
+func (z *zone) around(wrap func(http.Handler) http.Handler) {
+	z.mu.Lock()
+	z.wrap = wrap
+	z.mu.Unlock()
+}
+
+// export is the file of a promotion, with its packages.
+func (z *zone) export(t testing.TB, p spaces.Promotion) []byte {
+	t.Helper()
+	var file bytes.Buffer
+	if err := z.service.ExportBundle(ctx, z.space, spacetest.Manager(), p.ID, true, &file); err != nil {
+		t.Fatal(err)
+	}
+	return file.Bytes()
+}
+
+// bundleOf makes a shop and a release of it, tests it, and exports it by hand.
+func (z *zone) bundleOf(t testing.TB, l spaces.Link, version string, content []byte) []byte {
+	t.Helper()
+	z.lifecycle(l)
+	return z.export(t, z.promote(t, z.shop(), l, version, content, true))
 }
 
 func newZone(t testing.TB, name, env string) *zone {
 	t.Helper()
-	_, s := spacetest.Open(t, t.TempDir(), secrets.Master{Key: secrets.NewKey()}, name)
+	master := secrets.Master{Key: secrets.NewKey()}
+	_, s := spacetest.Open(t, t.TempDir(), master, name)
 	id, err := pin.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	z := &zone{t: t, space: s, service: &zones.Service{Identity: id, Log: slog.New(slog.DiscardHandler)}}
+	quick := func(int) time.Duration { return 20 * time.Millisecond }
+	z := &zone{t: t, space: s, master: master, service: &zones.Service{Identity: id, Log: slog.New(slog.DiscardHandler), BackOff: quick}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +89,17 @@ func newZone(t testing.TB, name, env string) *zone {
 		}
 		return s.Hold(), nil
 	}}
-	srv := &http.Server{Handler: door.Handler(), TLSConfig: pin.ServerConfig(id, func(string) bool { return true }), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
+	inner := door.Handler()
+	outer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		z.mu.Lock()
+		h := inner
+		if z.wrap != nil {
+			h = z.wrap(inner)
+		}
+		z.mu.Unlock()
+		h.ServeHTTP(w, r)
+	})
+	srv := &http.Server{Handler: outer, TLSConfig: pin.ServerConfig(id, func(string) bool { return true }), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
 	go srv.ServeTLS(l, "", "")
 	t.Cleanup(func() { srv.Close() })
 	z.env = update(z, func(tx *spaces.Tx) (spaces.Environment, error) {
