@@ -1,0 +1,213 @@
+package zones_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+
+	"octopuses.dev/octopuses/spaces"
+	"octopuses.dev/octopuses/spaces/errs"
+	"octopuses.dev/octopuses/spaces/spacetest"
+	"octopuses.dev/octopuses/zones/bundle"
+)
+
+// what is shown of a release elsewhere.
+type shown struct {
+	Cells      []spaces.RemoteCell
+	Promotions []string
+}
+
+func shows(tx *spaces.ReadTx) (shown, error) {
+	d, err := tx.Dashboard(spaces.DashboardFilter{})
+	if err != nil {
+		return shown{}, err
+	}
+	s := shown{Cells: d.RemoteCells}
+	for i := range s.Cells {
+		s.Cells[i].AsOf, s.Cells[i].RemoteEnvironmentID = s.Cells[i].At, 0 // depend on when, and on what came first
+	}
+	all, err := tx.Promotions(spaces.PromotionFilter{})
+	for _, p := range all {
+		s.Promotions = append(s.Promotions, fmt.Sprint(p.Version, " ", p.State, " ", p.Reason))
+	}
+	return s, err
+}
+
+var errUndone = errors.New("undone")
+
+// The dashboard is a function of the set of receipts: orders and repetitions change
+// nothing.
+func TestReceiptsInAnyOrder(t *testing.T) {
+	dev, prod, toProd, toDev, shop := byHand(t)
+	r := prod.accept(t, prod.take(t, dev.export(t, dev.promote(t, shop, toProd, "1.0.0", []byte("one"), true))))
+	prod.deployed(r, spaces.TaskFailed)
+	prod.deployed(r, spaces.TaskSuccess)
+	next := prod.accept(t, prod.take(t, dev.export(t, dev.promote(t, shop, toProd, "1.1.0", []byte("two"), true))))
+	prod.deployed(next, spaces.TaskSuccess)
+	prod.deployed(r, spaces.TaskSuccess) // rolled back
+	var file bytes.Buffer
+	if n, err := prod.service.ExportReceipts(ctx, prod.space, spacetest.Manager(), toDev.ID, &file); err != nil || n < 10 {
+		t.Fatalf("%d receipts, %v", n, err)
+	}
+	_, _, envelopes, err := bundle.ReadReceipts(bytes.NewReader(file.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := view(dev, func(tx *spaces.ReadTx) (spaces.Link, error) { return tx.Link(toProd.ID) })
+	_, card := prod.card()
+	play := func(order []int) shown {
+		t.Helper()
+		var got shown
+		err := spaces.Do(ctx, dev.space, spacetest.Manager(), func(tx *spaces.Tx) error {
+			for _, n := range order {
+				if err := receive(tx, link, card, dev.space.ULID(), envelopes[n]); err != nil {
+					return err
+				}
+			}
+			var err error
+			if got, err = shows(tx.ReadTx); err != nil {
+				return err
+			}
+			return errUndone
+		})
+		if !errors.Is(err, errUndone) {
+			t.Fatal(err)
+		}
+		return got
+	}
+	inOrder := make([]int, len(envelopes))
+	for i := range inOrder {
+		inOrder[i] = i
+	}
+	want := play(inOrder)
+	if len(want.Cells) != 1 || want.Cells[0].Version != "1.0.0" || want.Cells[0].State != spaces.TaskSuccess || !strings.HasPrefix(want.Promotions[0], "1.1.0 deployed") {
+		t.Fatalf("%+v", want)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		order := append(random.Perm(len(envelopes)), random.IntN(len(envelopes)), random.IntN(len(envelopes)))
+		if got := play(order); !reflect.DeepEqual(got, want) {
+			t.Fatalf("in the order %v: %+v, want %+v", order, got, want)
+		}
+	}
+}
+
+// receive takes one receipt inside of a transaction, as the service does.
+func receive(tx *spaces.Tx, l spaces.Link, card *bundle.Card, to string, envelope []byte) error {
+	r, err := bundle.VerifyReceipt(envelope, card, to)
+	if err != nil {
+		return err
+	}
+	id, duplicate, err := tx.Receive(spaces.Arrived{Link: l.ID, Incarnation: r.Link.Incarnation, Seq: r.Link.Seq, Digest: bundle.Digest(envelope), Kind: spaces.MessageReceipt, Message: envelope, Via: "link"})
+	if err != nil || duplicate {
+		return err
+	}
+	in := spaces.ReceiptInput{Link: l.ID, Inbox: id, Kind: r.Kind, PromotionULID: r.Promotion, ReleaseULID: r.Release, CoreDigest: r.Core, Deployment: r.Deployment, Attempt: r.Attempt, Seq: r.Link.Seq, Issued: r.Link.IssuedAt(), Via: "link", Body: "{}"}
+	if r.Environment != nil {
+		in.EnvRef, in.EnvShown, in.EnvOrder = r.Environment.Ref, r.Environment.Shown, r.Environment.Order
+	}
+	return tx.AddReceipt(in)
+}
+
+// A file of receipts may be carried late or twice; a changed or foreign one changes no row.
+func TestReceiptsByFile(t *testing.T) {
+	dev, prod, toProd, toDev, shop := byHand(t)
+	r := prod.accept(t, prod.take(t, dev.export(t, dev.promote(t, shop, toProd, "1.0.0", []byte("one"), true))))
+	var older bytes.Buffer
+	if _, err := prod.service.ExportReceipts(ctx, prod.space, spacetest.Manager(), toDev.ID, &older); err != nil {
+		t.Fatal(err)
+	}
+	prod.deployed(r, spaces.TaskSuccess)
+	newer := back(t, prod, toDev.ID, dev)
+	want := view(dev, shows)
+	if n, err := dev.service.ImportReceipts(ctx, dev.space, spacetest.Manager(), bytes.NewReader(older.Bytes())); err != nil || n != 0 {
+		t.Errorf("an older file: %d new, %v", n, err)
+	}
+	rows := view(dev, allRows)
+	for at := 0; at < len(newer); at += 37 {
+		bad := bytes.Clone(newer)
+		bad[at] ^= 1
+		if _, err := dev.service.ImportReceipts(ctx, dev.space, spacetest.Manager(), bytes.NewReader(bad)); err == nil {
+			t.Fatalf("taken with byte %d changed", at)
+		}
+	}
+	if _, err := prod.service.ImportReceipts(ctx, prod.space, spacetest.Manager(), bytes.NewReader(newer)); !errors.Is(err, errs.Invalid) {
+		t.Errorf("receipts for somebody else: %v", err)
+	}
+	if got := view(dev, allRows); got != rows {
+		t.Errorf("refused receipts left something: %s, before %s", got, rows)
+	}
+	if got := view(dev, shows); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+// A changed bundle changes no row either, wherever the bit is.
+func TestChangedBundlesChangeNothing(t *testing.T) {
+	dev, prod, toProd, _, shop := byHand(t)
+	file := dev.export(t, dev.promote(t, shop, toProd, "1.0.0", []byte("one"), true))
+	rows := view(prod, allRows)
+	for at := 0; at < len(file); at += 211 {
+		bad := bytes.Clone(file)
+		bad[at] ^= 0x20
+		if _, err := prod.service.Import(ctx, prod.space, spacetest.Manager(), bytes.NewReader(bad)); err == nil {
+			t.Fatalf("taken with byte %d changed", at)
+		}
+	}
+	if got := view(prod, allRows); got != rows {
+		t.Errorf("refused bundles left something: %s, before %s", got, rows)
+	}
+}
+
+// allRows counts what promotion leaves in a space, refusals in the audit aside.
+func allRows(tx *spaces.ReadTx) (string, error) {
+	links, err := tx.Links()
+	if err != nil {
+		return "", err
+	}
+	inbox, err := tx.Inbox("", 1000)
+	if err != nil {
+		return "", err
+	}
+	promotions, err := tx.Promotions(spaces.PromotionFilter{Take: 1000})
+	if err != nil {
+		return "", err
+	}
+	s, err := shows(tx)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d in the inbox, %d promotions, link %s up to %d, %+v", len(inbox), len(promotions), links[0].State, links[0].TheirUpTo, s), nil
+}
+
+// The audits of both sides, joined by the promotion, tell the whole story.
+func TestAuditOfBothSides(t *testing.T) {
+	dev, prod, toProd, toDev, shop := byHand(t)
+	pr := dev.promote(t, shop, toProd, "1.0.0", []byte("one"), true)
+	r := prod.accept(t, prod.take(t, dev.export(t, pr)))
+	prod.deployed(r, spaces.TaskSuccess)
+	back(t, prod, toDev.ID, dev)
+	var story []string
+	for _, z := range []*zone{dev, prod} {
+		for _, e := range view(z, func(tx *spaces.ReadTx) ([]spaces.Event, error) {
+			return tx.Events(spaces.EventFilter{Reference: pr.ULID, Take: 100})
+		}) {
+			story = append(story, z.space.Name()+" "+e.Category)
+		}
+	}
+	told := strings.Join(story, "\n")
+	for _, want := range []string{"Dev ReleasePromoted", "Dev PromotionSigned", "Dev BundleExported", "Prod BundleReceived", "Prod BundleAccepted", "Prod ReceiptSigned", "Dev ReceiptReceived", "Dev PromotionState"} {
+		if !strings.Contains(told, want) {
+			t.Errorf("nobody tells: %s\n%s", want, told)
+		}
+	}
+	for _, z := range []*zone{dev, prod} {
+		if all := view(z, func(tx *spaces.ReadTx) ([]spaces.Event, error) { return tx.Events(spaces.EventFilter{Take: 1000}) }); strings.Contains(fmt.Sprintf("%+v", all), "prod-secret-key") || strings.Contains(fmt.Sprintf("%+v", all), canary) {
+			t.Error("a secret is in the audit of " + z.space.Name())
+		}
+	}
+}
