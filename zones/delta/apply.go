@@ -180,10 +180,8 @@ type packer struct {
 }
 
 type packing struct {
-	start, end    int64
-	model         deflate.Model
-	blocks, fixes []byte // before it begins
-	b             *deflate.Builder
+	start, end int64
+	b          *deflate.Builder
 }
 
 // announce tells that a stream begins gap bytes behind the last one.
@@ -192,28 +190,33 @@ func (p *packer) announce(gap int64, model deflate.Model, n int64) error {
 	if start < p.made || n == 0 || n > deflate.MaxContent || len(p.packs) >= maxPacks {
 		return hostile("a stream is not where it can be")
 	}
+	b, err := deflate.NewBuilder(model, n, p.out)
+	if err != nil {
+		return damaged(err)
+	}
 	p.told = start + n
-	p.packs = append(p.packs, &packing{start: start, end: start + n, model: model})
+	p.packs = append(p.packs, &packing{start, start + n, b})
 	return nil
 }
 
-func (p *packer) note(blocks, fixes []byte) error {
+func (p *packer) note(s deflate.Segment) error {
 	if len(p.packs) == 0 {
 		return hostile("notes are for no stream")
 	}
-	k := p.packs[len(p.packs)-1]
-	if k.b != nil {
-		k.b.Note(blocks, fixes)
-		if k.b.Pending()+p.pending > maxPending {
-			return hostile("there are too many notes")
-		}
-		return nil
-	}
-	k.blocks, k.fixes = append(k.blocks, blocks...), append(k.fixes, fixes...)
-	if p.pending += len(blocks) + len(fixes); p.pending > maxPending {
+	b := p.packs[len(p.packs)-1].b
+	before := b.Pending()
+	b.Note(s)
+	if p.pending += b.Pending() - before; p.pending > maxPending {
 		return hostile("there are too many notes")
 	}
 	return nil
+}
+
+// abort ends the work on streams that have begun.
+func (p *packer) abort() {
+	if len(p.packs) > 0 {
+		p.packs[0].b.Abort()
+	}
 }
 
 func (p *packer) Write(b []byte) (int, error) {
@@ -244,23 +247,19 @@ func (p *packer) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-func (p *packer) fill(k *packing, b []byte) (err error) {
-	defer func() { err = damaged(err) }()
-	if k.b == nil {
-		if k.b, err = deflate.NewBuilder(k.model, p.out); err != nil {
-			return err
-		}
-		k.b.Note(k.blocks, k.fixes)
-		p.pending -= len(k.blocks) + len(k.fixes)
-		k.blocks, k.fixes = nil, nil
-	}
-	if _, err := k.b.Write(b); err != nil {
-		return err
-	}
+func (p *packer) fill(k *packing, b []byte) error {
+	before := k.b.Pending()
+	_, err := k.b.Write(b)
 	p.made += int64(len(b))
+	if err == nil && p.made == k.end {
+		err = k.b.Close()
+	}
+	if err != nil {
+		return damaged(err)
+	}
+	p.pending -= before - k.b.Pending()
 	if p.made == k.end {
 		p.packs = p.packs[1:]
-		return k.b.Close()
 	}
 	return nil
 }
@@ -281,6 +280,7 @@ func (r *reader) edits(base io.ReaderAt, baseSize int64, out *limited) error {
 	}
 	defer was.Close()
 	p := &packer{out: out, limit: unpackable(r.size)}
+	defer p.abort()
 	d := deflate.NewDecoder(nil)
 	left := unpackable(baseSize)
 	var e editor
@@ -355,19 +355,18 @@ func (r *reader) pack(p *packer) error {
 }
 
 func (r *reader) notes(p *packer) error {
-	b, err := r.number(maxNotes, tooLong)
-	if err != nil {
-		return err
+	var n [3]int64 // content, blocks, fixes
+	for i, limit := range []int64{deflate.MaxSegment, maxNotes, maxNotes} {
+		var err error
+		if n[i], err = r.number(limit, tooLong); err != nil {
+			return err
+		}
 	}
-	f, err := r.number(maxNotes, tooLong)
-	if err != nil {
-		return err
-	}
-	buf := make([]byte, b+f)
+	buf := make([]byte, n[1]+n[2])
 	if err := r.bytes(buf); err != nil {
 		return err
 	}
-	return p.note(buf[:b], buf[b:])
+	return p.note(deflate.Segment{Length: int(n[0]), Blocks: buf[:n[1]], Fixes: buf[n[1]:]})
 }
 
 // editor is what edits need from one instruction to the next.

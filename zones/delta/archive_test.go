@@ -264,14 +264,15 @@ func TestHostileInstructions(t *testing.T) {
 			w.w.WriteByte(opUnpack)
 			w.numbers(1, 1)
 		}},
-		{"notes for nothing", "no stream", func(w *writer) { w.w.WriteByte(opNotes); w.numbers(1, 0, 0) }},
-		{"many notes", "too long", func(w *writer) { w.w.WriteByte(opNotes); w.numbers(1<<40, 0) }},
+		{"notes for nothing", "no stream", func(w *writer) { w.w.WriteByte(opNotes); w.numbers(5, 1, 0, 0) }},
+		{"many notes", "too long", func(w *writer) { w.w.WriteByte(opNotes); w.numbers(5, 1<<40, 0) }},
+		{"a long segment", "too long", func(w *writer) { w.w.WriteByte(opNotes); w.numbers(1<<40, 0, 0) }},
 		{"notes that never are used", "too many notes", func(w *writer) {
 			w.w.WriteByte(opPack)
 			w.numbers(10, 6, 10)
 			for range 5 {
 				w.w.WriteByte(opNotes)
-				w.numbers(maxNotes, 0)
+				w.numbers(5, maxNotes, 0)
 				io.CopyN(w.w, zero{}, maxNotes)
 			}
 		}},

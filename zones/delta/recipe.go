@@ -26,7 +26,7 @@ const (
 
 	maxData    = 1 << 20 // bytes of literals in one instruction
 	maxEdits   = 1 << 15 // edits in one instruction
-	maxNotes   = 1 << 22 // bytes of notes in one instruction
+	maxNotes   = 1 << 22 // bytes of notes of a segment, of each kind
 	maxPending = 1 << 24 // bytes of notes that wait for their content
 	maxPacks   = 1 << 16 // streams that wait for their content
 	zstdWindow = 4 << 20
@@ -112,6 +112,7 @@ type pack struct {
 	start int64 // in the view
 	notes *deflate.Notes
 	told  bool
+	noted int64 // content whose notes are written
 }
 
 // edits writes a recipe of version 2.
@@ -194,14 +195,14 @@ func (e *edits) flush() {
 			e.numbers(uint64(p.start-e.told), uint64(n.Model), uint64(n.Length))
 			e.told = p.start + n.Length
 		}
-		blocks, fixes := n.Take(e.made - p.start)
-		for len(blocks)+len(fixes) > 0 {
-			b, f := min(len(blocks), maxNotes), min(len(fixes), maxNotes)
+		for len(n.Segments) > 0 && p.start+p.noted < e.made {
+			s := n.Segments[0]
+			n.Segments = n.Segments[1:]
+			p.noted += int64(s.Length)
 			e.w.WriteByte(opNotes)
-			e.numbers(uint64(b), uint64(f))
-			e.w.Write(blocks[:b])
-			e.w.Write(fixes[:f])
-			blocks, fixes = blocks[b:], fixes[f:]
+			e.numbers(uint64(s.Length), uint64(len(s.Blocks)), uint64(len(s.Fixes)))
+			e.w.Write(s.Blocks)
+			e.w.Write(s.Fixes)
 		}
 		if e.made < p.start+n.Length {
 			break

@@ -9,89 +9,159 @@ import (
 // ErrNotes is for notes that do not fit the content: a damaged or hostile recipe.
 var ErrNotes = errors.New("the notes of a deflate stream do not fit its content")
 
-// Builder makes a stream out of notes and content. Notes come before the content that
-// they are needed for.
+// Builder makes a stream out of notes and content. The notes of a segment come before its
+// content.
 type Builder struct {
-	p      *predictor
-	w      io.Writer
-	out    bitWriter
-	blocks []byte
-	fixes  []byte
-	fix    int  // tokens until the next fix, -1 when it is not known
-	since  int  // tokens since the last fix
-	open   bool // a block is being gathered
-	over   bool // the last block was written
-	flags  int
-	count  int
-	tokens []Token
-	left   int // tokens or bytes of the block
-	header []byte
-	bits   int
-	trees  trees
-	lit    [288]uint16
-	dst    [30]uint16
+	rows    rows
+	w       io.Writer
+	out     bitWriter
+	left    int64 // content that did not come yet
+	waiting []Segment
+	cur     *segment // being filled
+	want    int      // bytes of cur with what must follow
+	memory  int
+	over    bool // the last block was written
+	trees   trees
+	lit     [288]uint16
+	dst     [30]uint16
 }
 
-// NewBuilder begins a stream.
-func NewBuilder(m Model, w io.Writer) (*Builder, error) {
-	if !m.valid() {
+// NewBuilder begins a stream of length bytes of content.
+func NewBuilder(m Model, length int64, w io.Writer) (*Builder, error) {
+	if !m.valid() || length < 0 || length > MaxContent {
 		return nil, ErrNotes
 	}
-	return &Builder{p: newPredictor(m), w: w, fix: -1}, nil
+	b := &Builder{w: w, left: length}
+	b.rows = rows{model: m, work: rebuild, take: b.write}
+	return b, nil
 }
 
-// Note adds notes, in the order of [Notes.Take].
-func (b *Builder) Note(blocks, fixes []byte) {
-	b.blocks, b.fixes = append(b.blocks, blocks...), append(b.fixes, fixes...)
+// Note adds the notes of the next segment.
+func (b *Builder) Note(s Segment) {
+	b.waiting = append(b.waiting, s)
+	b.memory += len(s.Blocks) + len(s.Fixes) + 64
 }
 
-// Pending is the memory of notes that were not used yet, in bytes.
-func (b *Builder) Pending() int { return len(b.blocks) + len(b.fixes) }
+// Pending is the memory of notes whose content did not come yet, in bytes.
+func (b *Builder) Pending() int { return b.memory }
 
-// Write adds content.
+// begin takes the notes of the next segment.
+func (b *Builder) begin() error {
+	if len(b.waiting) == 0 {
+		return ErrNotes
+	}
+	n := b.waiting[0]
+	b.waiting = b.waiting[1:]
+	b.memory -= len(n.Blocks) + len(n.Fixes) + 64
+	s, rest := &segment{begins: true}, b.left
+	var came []byte // of the new segment
+	if b.cur != nil {
+		came = b.cur.buf[b.cur.before+b.cur.length:]
+		rest += int64(len(came))
+	}
+	if n.Length < 0 || n.Length > MaxSegment || int64(n.Length) > rest {
+		return ErrNotes
+	}
+	if b.cur != nil {
+		s = b.cur.follow(min(n.Length, segmentSize+segmentSize/4))
+		s.buf = append(s.buf, came...)
+	}
+	s.notes, s.length = n, n.Length
+	follows := min(rest-int64(n.Length), ahead)
+	b.cur, b.want = s, s.before+s.length+int(follows)
+	return nil
+}
+
+// Write adds content. Its end must not be behind that of the stream.
 func (b *Builder) Write(content []byte) (int, error) {
 	n := len(content)
+	if int64(n) > b.left {
+		return 0, ErrNotes
+	}
 	for len(content) > 0 {
-		k := min(len(content), 1<<16)
-		b.p.push(content[:k])
+		if b.cur == nil {
+			if err := b.begin(); err != nil {
+				return 0, err
+			}
+		}
+		k := min(len(content), b.want-len(b.cur.buf))
+		b.cur.buf = append(b.cur.buf, content[:k]...)
+		b.left -= int64(k)
 		content = content[k:]
-		if err := b.run(); err != nil {
+		if err := b.full(); err != nil {
 			return 0, err
 		}
 	}
 	return n, nil
 }
 
-// Close writes what is left. All notes must have been used.
-func (b *Builder) Close() error {
-	b.p.final = true
-	if err := b.run(); err != nil {
-		return err
-	}
-	for !b.over {
+// full hands on the segments that have all they need. The last one waits for Close.
+func (b *Builder) full() error {
+	for len(b.cur.buf) >= b.want && !(b.left == 0 && len(b.waiting) == 0) {
+		s := b.cur
 		if err := b.begin(); err != nil {
 			return err
 		}
-		if b.left > 0 {
-			return ErrNotes
-		}
-		if err := b.finish(); err != nil {
+		s.buf = s.buf[:min(len(s.buf), s.before+s.length+ahead)]
+		if err := b.rows.add(s); err != nil {
 			return err
 		}
 	}
-	if len(b.blocks)+len(b.fixes) > 0 || b.fix >= 0 || b.p.pos != b.p.end {
-		return ErrNotes
-	}
-	return b.flush(true)
+	return nil
 }
 
-func (b *Builder) flush(end bool) error {
-	if end {
-		b.out.flush()
+// Abort ends the work on a stream that will not be finished.
+func (b *Builder) Abort() { b.rows.wait() }
+
+// Close writes what is left. All notes must have been used.
+func (b *Builder) Close() error {
+	defer b.rows.wait()
+	if b.left > 0 {
+		return ErrNotes
 	}
+	if b.cur == nil {
+		if err := b.begin(); err != nil {
+			return err
+		}
+	}
+	for len(b.waiting) > 0 {
+		if err := b.full(); err != nil {
+			return err
+		}
+	}
+	if len(b.cur.buf) != b.cur.before+b.cur.length {
+		return ErrNotes
+	}
+	b.cur.final = true
+	if err := b.rows.add(b.cur); err != nil {
+		return err
+	}
+	if !b.over {
+		return ErrNotes
+	}
+	b.out.flush()
 	_, err := b.w.Write(b.out.out)
-	b.out.out = b.out.out[:0]
 	return err
+}
+
+// rebuild finds the tokens of a segment's blocks.
+func rebuild(p *predictor, s *segment) {
+	r := restorer{p: p, s: s, blocks: s.notes.Blocks, fixes: s.notes.Fixes, fix: -1}
+	for s.err == nil && len(r.blocks) > 0 {
+		s.err = r.block()
+	}
+	if s.err == nil && (len(r.fixes) > 0 || p.pos != s.before+s.length) {
+		s.err = ErrNotes
+	}
+}
+
+// restorer reads the notes of a segment.
+type restorer struct {
+	p             *predictor
+	s             *segment
+	blocks, fixes []byte
+	fix           int // tokens until the next fix, -1 when there is none
+	count         int // tokens of the block before
 }
 
 func uvarint(p *[]byte) (int, error) {
@@ -103,169 +173,148 @@ func uvarint(p *[]byte) (int, error) {
 	return int(v), nil
 }
 
-// begin reads a block's record, if none is open.
-func (b *Builder) begin() error {
-	if b.open {
-		return nil
-	}
-	if b.over || len(b.blocks) == 0 {
-		return ErrNotes
-	}
-	b.flags = int(b.blocks[0])
-	b.blocks = b.blocks[1:]
+func (r *restorer) block() error {
+	flags := int(r.blocks[0])
+	r.blocks = r.blocks[1:]
+	b := &Block{Kind: flags & 3, Final: flags&flagFinal != 0, predicted: flags&flagTree != 0}
 	var err error
-	if b.flags&flagCount == 0 {
-		if b.count, err = uvarint(&b.blocks); err != nil {
+	if flags&flagCount == 0 {
+		if r.count, err = uvarint(&r.blocks); err != nil {
 			return err
 		}
 	}
-	kind := b.flags & 3
-	if b.flags > 31 || kind == 3 || b.count > MaxTokens || kind == Stored && b.count > 0xffff {
+	left := r.s.before + r.s.length - r.p.pos
+	if flags > 31 || b.Kind == 3 || r.count > left || b.Kind == Stored && r.count > 0xffff {
 		return ErrNotes
 	}
-	if kind == Dynamic && b.flags&flagTree == 0 {
-		if b.bits, err = uvarint(&b.blocks); err != nil {
+	if b.Kind == Dynamic && !b.predicted {
+		if b.bits, err = uvarint(&r.blocks); err != nil {
 			return err
 		}
 		n := (b.bits + 7) / 8
-		if n > len(b.blocks) || n > 1<<10 {
+		if n > len(r.blocks) || n > 1<<10 {
 			return ErrNotes
 		}
-		b.header = append(b.header[:0], b.blocks[:n]...)
-		b.blocks = b.blocks[n:]
+		b.header, r.blocks = r.blocks[:n], r.blocks[n:]
 	}
-	b.left, b.open, b.tokens = b.count, true, b.tokens[:0]
-	b.out.put(uint64(b.flags>>2&1), 1)
-	b.out.put(uint64(kind), 2)
-	if kind == Stored {
-		b.out.flush()
-		b.out.put(uint64(b.count), 16)
-		b.out.put(uint64(b.count)^0xffff, 16)
+	r.s.blocks = append(r.s.blocks, b)
+	if b.Kind == Stored {
+		b.Content = r.p.buf[r.p.pos : r.p.pos+r.count]
+		r.p.skip(r.count)
+		return nil
 	}
-	return nil
-}
-
-// run goes as far as the content allows.
-func (b *Builder) run() error {
-	for b.p.ready() {
-		if err := b.begin(); err != nil {
+	b.Tokens = make([]Token, r.count)
+	for i := range b.Tokens {
+		if r.p.pos >= r.s.before+r.s.length {
+			return ErrNotes
+		}
+		if b.Tokens[i], err = r.token(); err != nil {
 			return err
 		}
-		if b.flags&3 == Stored {
-			if err := b.stored(); err != nil {
-				return err
-			}
-		} else {
-			for b.left > 0 && b.p.ready() {
-				if err := b.token(); err != nil {
-					return err
-				}
-			}
-		}
-		if b.left == 0 {
-			if err := b.finish(); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }
 
-func (b *Builder) stored() error {
-	n := min(b.left, b.p.end-b.p.pos)
-	from := b.p.pos - b.p.base
-	b.out.flush()
-	b.out.out = append(b.out.out, b.p.buf[from:from+n]...)
-	b.p.skip(n)
-	b.left -= n
-	return nil
-}
-
-func (b *Builder) token() error {
-	t := b.p.next()
+func (r *restorer) token() (Token, error) {
+	p := r.p
+	t := p.next()
 	predicted := t
-	if b.fix < 0 && len(b.fixes) > 0 {
-		gap, err := uvarint(&b.fixes)
-		if err != nil {
-			return err
+	if r.fix < 0 && len(r.fixes) > 0 {
+		var err error
+		if r.fix, err = uvarint(&r.fixes); err != nil {
+			return 0, err
 		}
-		b.fix = gap
-		// The gap counts from the fix before, and tokens may have passed since.
-		if b.fix -= b.since; b.fix < 0 {
+	}
+	if r.fix == 0 {
+		code, err := uvarint(&r.fixes)
+		if err != nil {
+			return 0, err
+		}
+		if t = Token(p.buf[p.pos]); code != 0 {
+			if t, err = r.fixed(code, predicted); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if r.fix >= 0 {
+		r.fix--
+	}
+	t &^= carry
+	if t.Len() > r.s.before+r.s.length-p.pos {
+		return 0, ErrNotes
+	}
+	p.accept(t, predicted)
+	return t, nil
+}
+
+// fixed reads a match, and checks that it is one.
+func (r *restorer) fixed(code int, predicted Token) (Token, error) {
+	d, err := uvarint(&r.fixes)
+	if err != nil {
+		return 0, err
+	}
+	if code == 1 {
+		if !predicted.isMatch() {
+			return 0, ErrNotes
+		}
+		code = predicted.Len()
+	}
+	buf, at := r.p.buf, r.p.pos
+	if code < minMatch || code > maxMatch || d < 1 || d > window || d > at || code > len(buf)-at {
+		return 0, ErrNotes
+	}
+	for i := range code {
+		if buf[at+i] != buf[at+i-d] {
+			return 0, ErrNotes
+		}
+	}
+	return match(code, d), nil
+}
+
+// write writes the blocks of a segment.
+func (b *Builder) write(s *segment) error {
+	if s.err != nil {
+		return s.err
+	}
+	for _, k := range s.blocks {
+		if b.over {
 			return ErrNotes
 		}
-	}
-	if b.fix == 0 {
-		code, err := uvarint(&b.fixes)
-		if err != nil {
+		b.over = k.Final
+		b.out.put(map[bool]uint64{true: 1}[k.Final], 1)
+		b.out.put(uint64(k.Kind), 2)
+		if k.Kind == Stored {
+			b.out.flush()
+			b.out.put(uint64(len(k.Content)), 16)
+			b.out.put(uint64(len(k.Content))^0xffff, 16)
+			b.out.out = append(b.out.out, k.Content...)
+		} else if err := b.block(k); err != nil {
 			return err
 		}
-		switch {
-		case code == 0:
-			t = Token(b.p.buf[b.p.pos-b.p.base])
-		default:
-			d, err := uvarint(&b.fixes)
-			if err != nil {
+		if len(b.out.out) > 1<<16 {
+			if _, err := b.w.Write(b.out.out); err != nil {
 				return err
 			}
-			if code == 1 {
-				if !predicted.isMatch() {
-					return ErrNotes
-				}
-				code = predicted.Len()
-			}
-			if code < minMatch || code > maxMatch || d < 1 || d > window || d > b.p.pos || code > b.p.end-b.p.pos {
-				return ErrNotes
-			}
-			at := b.p.pos - b.p.base
-			for i := range code {
-				if b.p.buf[at+i] != b.p.buf[at+i-d] {
-					return ErrNotes
-				}
-			}
-			t = match(code, d)
+			b.out.out = b.out.out[:0]
 		}
-		b.fix = -1
-		b.since = -1
-	} else if b.fix > 0 {
-		b.fix--
-	}
-	b.since++
-	t &^= carry
-	b.p.accept(t, predicted)
-	b.tokens = append(b.tokens, t)
-	b.left--
-	return nil
-}
-
-// finish writes a block whose tokens are there.
-func (b *Builder) finish() error {
-	b.open = false
-	b.over = b.flags&flagFinal != 0
-	if b.flags&3 != Stored {
-		if err := b.block(); err != nil {
-			return err
-		}
-	}
-	if len(b.out.out) > 1<<16 || b.over {
-		return b.flush(false)
 	}
 	return nil
 }
 
-func (b *Builder) block() error {
+// block writes a block with codes.
+func (b *Builder) block(k *Block) error {
 	lit, dst := fixedLit[:], fixedDist[:]
-	if b.flags&3 == Dynamic {
-		if b.flags&flagTree != 0 {
-			b.trees.count(b.tokens)
+	if k.Kind == Dynamic {
+		if k.predicted {
+			b.trees.count(k.Tokens)
 			b.trees.header(&b.out)
 			lit, dst = b.trees.lit.len[:b.trees.lit.last+1], b.trees.dist.len[:b.trees.dist.last+1]
 		} else {
-			for i, left := 0, b.bits; left > 0; i, left = i+1, left-8 {
-				b.out.put(uint64(b.header[i])&(1<<min(left, 8)-1), uint(min(left, 8)))
+			for i, left := 0, k.bits; left > 0; i, left = i+1, left-8 {
+				b.out.put(uint64(k.header[i])&(1<<min(left, 8)-1), uint(min(left, 8)))
 			}
 			var err error
-			if lit, dst, err = readHeader(b.header, b.bits); err != nil {
+			if lit, dst, err = readHeader(k.header, k.bits); err != nil {
 				return ErrNotes
 			}
 		}
@@ -278,7 +327,7 @@ func (b *Builder) block() error {
 	var dl [30]uint8
 	copy(ll[:], lit)
 	copy(dl[:], dst)
-	for _, t := range b.tokens {
+	for _, t := range k.Tokens {
 		if t < 256 {
 			if ll[t] == 0 {
 				return ErrNotes

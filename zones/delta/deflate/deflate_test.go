@@ -22,14 +22,16 @@ func take(stream []byte) (*Notes, []byte, error) {
 // build makes a stream out of notes, with content in pieces of some size.
 func build(n *Notes, content []byte, piece int) ([]byte, error) {
 	var out bytes.Buffer
-	b, err := NewBuilder(n.Model, &out)
+	b, err := NewBuilder(n.Model, n.Length, &out)
 	if err != nil {
 		return nil, err
 	}
+	defer b.Abort()
+	for _, s := range n.Segments {
+		b.Note(s)
+	}
 	for at := 0; at < len(content); at += piece {
-		end := min(at+piece, len(content))
-		b.Note(n.Take(int64(end)))
-		if _, err := b.Write(content[at:end]); err != nil {
+		if _, err := b.Write(content[at:min(at+piece, len(content))]); err != nil {
 			return nil, err
 		}
 	}
@@ -48,10 +50,9 @@ func rebuilds(t *testing.T, name string, stream []byte, piece int) *Notes {
 	if err != nil || !bytes.Equal(want, content) {
 		t.Errorf("%s: another content (%v)", name, err)
 	}
-	size, copied := n.Size(), *n
-	out, err := build(&copied, content, piece)
+	out, err := build(n, content, piece)
 	if err != nil || !bytes.Equal(out, stream[:n.Packed]) {
-		t.Errorf("%s: not the same stream (%v), model %x, %d wrong, %d bytes of notes", name, err, n.Model, n.Wrong, size)
+		t.Errorf("%s: not the same stream (%v), model %x, %d wrong, %d bytes of notes", name, err, n.Model, n.Wrong, n.Size())
 	}
 	return n
 }
@@ -169,28 +170,37 @@ func TestNotesThatDoNotFit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(n.fixes) == 0 || len(n.blocks) == 0 {
-		t.Fatal("the sample has no notes")
+	if len(n.Segments) != 1 || len(n.Segments[0].Fixes) == 0 {
+		t.Fatal("the sample has no fixes")
 	}
 	for _, c := range []struct {
 		name string
-		with func(n *Notes)
+		with func(n *Notes, s *Segment)
 	}{
-		{"no blocks", func(n *Notes) { n.blocks = nil; n.marks = nil }},
-		{"a block too few", func(n *Notes) { n.marks = n.marks[:1] }},
-		{"an unknown model", func(n *Notes) { n.Model = 0xff }},
-		{"a kind that is not", func(n *Notes) { n.blocks[0] |= 3 }},
-		{"distances from before the beginning", func(n *Notes) { n.fixes[0], n.fixes[1], n.fixes[2] = 0, 3, 9 }},
+		{"no blocks", func(n *Notes, s *Segment) { s.Blocks = nil }},
+		{"a block too few", func(n *Notes, s *Segment) { s.Blocks = s.Blocks[:len(s.Blocks)/2] }},
+		{"a segment too short", func(n *Notes, s *Segment) { s.Length-- }},
+		{"a segment too long", func(n *Notes, s *Segment) { s.Length++ }},
+		{"no segments", func(n *Notes, s *Segment) { n.Segments = nil }},
+		{"a segment too many", func(n *Notes, s *Segment) { n.Segments = append(n.Segments, Segment{Blocks: []byte{4, 0}}) }},
+		{"an unknown model", func(n *Notes, s *Segment) { n.Model = 0xff }},
+		{"a kind that is not", func(n *Notes, s *Segment) { s.Blocks[0] |= 3 }},
+		{"a distance from before the beginning", func(n *Notes, s *Segment) { s.Fixes = []byte{0, 3, 9} }},
+		{"fixes that are left", func(n *Notes, s *Segment) { s.Fixes = append(s.Fixes, 0xff, 0xff, 0x7f, 0) }},
 	} {
-		x := *n
-		x.blocks, x.fixes, x.marks = bytes.Clone(n.blocks), bytes.Clone(n.fixes), append([]mark(nil), n.marks...)
-		c.with(&x)
+		x, y := *n, n.Segments[0]
+		y.Blocks, y.Fixes = bytes.Clone(y.Blocks), bytes.Clone(y.Fixes)
+		x.Segments = []Segment{y}
+		c.with(&x, &x.Segments[0])
 		if _, err := build(&x, content, len(content)); !errors.Is(err, ErrNotes) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
 	if _, err := build(n, content[:len(content)-1], len(content)); !errors.Is(err, ErrNotes) {
 		t.Errorf("content that is too short: %v", err)
+	}
+	if _, err := build(n, append(content, 0), len(content)); !errors.Is(err, ErrNotes) {
+		t.Errorf("content that is too long: %v", err)
 	}
 }
 
@@ -228,13 +238,13 @@ func FuzzNotes(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(uint8(n.Model), n.blocks, n.fixes)
+	f.Add(uint8(n.Model), n.Segments[0].Blocks, n.Segments[0].Fixes)
 	f.Fuzz(func(t *testing.T, model uint8, blocks, fixes []byte) {
-		b, err := NewBuilder(Model(model), io.Discard)
+		b, err := NewBuilder(Model(model), n.Length, io.Discard)
 		if err != nil {
 			return
 		}
-		b.Note(blocks, fixes)
+		b.Note(Segment{int(n.Length), blocks, fixes})
 		for at := 0; at < len(content); at += 10_000 {
 			if _, err := b.Write(content[at:min(at+10_000, len(content))]); err != nil {
 				return
@@ -246,7 +256,9 @@ func FuzzNotes(f *testing.F) {
 	})
 }
 
-func BenchmarkParse(b *testing.B) { // budget: 30 MB/s of content at level 6
+// Budget: 25 MB/s of content on one core at level 6 (performance.md: 1 s for 25 MB; the
+// segments of larger streams go to all cores).
+func BenchmarkParse(b *testing.B) {
 	text := samples()["text"]
 	var z bytes.Buffer
 	w, _ := flate.NewWriter(&z, 6)
@@ -254,8 +266,28 @@ func BenchmarkParse(b *testing.B) { // budget: 30 MB/s of content at level 6
 	w.Close()
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
-		if _, _, err := take(z.Bytes()); err != nil {
+		if _, err := Parse(bytes.NewReader(z.Bytes()), 1<<26, goModel|6, io.Discard); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// Streams of several segments come out as they were.
+func TestSegments(t *testing.T) {
+	text := samples()["mixed"]
+	for len(text) < 5<<20 {
+		text = append(text, text[len(text)/3:]...)
+	}
+	for _, level := range []int{3, 6} {
+		var z bytes.Buffer
+		w, err := flate.NewWriter(&z, level)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Write(text)
+		w.Close()
+		if n := rebuilds(t, fmt.Sprint(level), z.Bytes(), 777); n != nil && len(n.Segments) < 4 {
+			t.Errorf("level %d: %d segments", level, len(n.Segments))
 		}
 	}
 }

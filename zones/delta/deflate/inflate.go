@@ -16,6 +16,8 @@ type Block struct {
 	header  []byte // the bits that tell a dynamic block's codes, as they were
 	bits    int    // of header
 	length  int    // of the content
+
+	predicted bool // the header is what tokens tell
 }
 
 // ErrOdd is for a stream that can be valid, but is not one that this package repeats.

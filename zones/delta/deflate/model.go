@@ -34,30 +34,28 @@ var levels = [10]limits{
 
 const tooFar = 4096 // a shortest match farther away is worse than literals
 
-// predictor tells the next token of a compressor. Positions are offsets in the content.
+// predictor tells the next token of a compressor. Positions are offsets in buf.
 type predictor struct {
 	limits
-	model    Model
 	hash     func(b []byte) uint32
 	min      int // shortest match
 	far      int // farthest first candidate
 	behind   int // farthest later candidate
 	isGo     bool
-	buf      []byte // content from base on
-	base     int
-	pos      int // where the next token begins
-	inserted int // first position that is not in the chains
-	end      int // of the content so far
-	final    bool
-	carried  bool // a search for pos was made before
-	length   int  // its result
+	buf      []byte // content: what came before the segment, the segment, and what follows
+	first    int    // first position that may be a candidate
+	pos      int    // where the next token begins
+	inserted int    // first position that is not in the chains
+	final    bool   // nothing follows buf
+	carried  bool   // a search for pos was made before
+	length   int    // its result
 	dist     int
 	head     []int32 // position+1 of the newest string with a hash
 	prev     [window]int32
 }
 
 func newPredictor(m Model) *predictor {
-	p := &predictor{limits: levels[m&15], model: m, min: 3, far: window - 262, behind: window - 263}
+	p := &predictor{limits: levels[m&15], min: 3, far: window - 262, behind: window - 263}
 	hashBits := 15
 	switch m &^ 15 {
 	case zlibModel:
@@ -81,45 +79,35 @@ func newPredictor(m Model) *predictor {
 	return p
 }
 
-const ahead = maxMatch + 8 // what must be known behind pos to predict
-
-// push adds content. b is copied.
-func (p *predictor) push(b []byte) {
-	if drop := p.pos - p.base - window - 1; drop > 1<<18 {
-		p.buf = p.buf[:copy(p.buf, p.buf[drop:])]
-		p.base += drop
+// begin starts with a segment. All of what came before it is in the chains.
+func (p *predictor) begin(s *segment) {
+	clear(p.head)
+	p.buf, p.pos, p.inserted, p.final, p.carried = s.buf, s.before, 0, s.final, false
+	p.first = 0
+	if !p.isGo && s.begins {
+		p.first = 1 // for zlib the first position of all means none
 	}
-	p.buf = append(p.buf, b...)
-	p.end += len(b)
 }
-
-// ready reports whether next may be called.
-func (p *predictor) ready() bool { return p.end-p.pos >= ahead || p.final && p.pos < p.end }
 
 // insert puts the strings up to and with position at into the chains.
 func (p *predictor) insert(at int) {
-	last := p.end - p.min
-	if !p.isGo && p.min == 3 && p.final {
-		last = p.end - 4 // the hash may look at four bytes
-	}
-	for q := p.inserted; q <= at && q <= last; q++ {
-		h := p.hash(p.buf[q-p.base : q-p.base+4])
+	at = min(at, len(p.buf)-4) // a hash looks at four bytes
+	for q := p.inserted; q <= at; q++ {
+		h := p.hash(p.buf[q : q+4])
 		p.prev[q&(window-1)] = p.head[h]
-		if q > 0 || p.isGo { // for zlib the first position means none
+		if q >= p.first {
 			p.head[h] = int32(q + 1)
 		}
 	}
-	if at = min(at, last); p.final || at >= p.inserted {
-		p.inserted = max(p.inserted, at+1)
-	}
+	p.inserted = max(p.inserted, at+1)
 }
 
 // search finds the longest match at a position that is longer than best.
 func (p *predictor) search(at, best int) (length, dist int) {
-	if at > p.end-4 {
+	if at > len(p.buf)-4 {
 		return 0, 0
 	}
-	look := min(maxMatch, p.end-at)
+	look := min(maxMatch, len(p.buf)-at)
 	cand := int(p.prev[at&(window-1)]) - 1
 	if cand < 0 || at-cand > p.far || best >= look {
 		return 0, 0
@@ -128,17 +116,13 @@ func (p *predictor) search(at, best int) (length, dist int) {
 	if best >= p.good {
 		chain >>= 2
 	}
-	buf, i := p.buf, at-p.base
-	scan := buf[i : i+look]
-	tail := binary.LittleEndian.Uint16(buf[i+best-1:])
-	lowest := max(at-p.behind, 0)
-	if !p.isGo {
-		lowest = max(lowest, 1)
-	}
+	buf := p.buf
+	scan := buf[at : at+look]
+	tail := binary.LittleEndian.Uint16(buf[at+best-1:])
+	lowest := max(at-p.behind, p.first)
 	for {
-		j := cand - p.base
-		if binary.LittleEndian.Uint16(buf[j+best-1:]) == tail {
-			c := buf[j : j+look]
+		if binary.LittleEndian.Uint16(buf[cand+best-1:]) == tail {
+			c := buf[cand : cand+look]
 			n := same(c, scan)
 			if n > best && !(p.isGo && n == 4 && at-cand > tooFar) {
 				best, length, dist = n, n, at-cand
@@ -178,7 +162,7 @@ func same(a, b []byte) int {
 
 // next predicts the token at pos.
 func (p *predictor) next() Token {
-	lit := Token(p.buf[p.pos-p.base])
+	lit := Token(p.buf[p.pos])
 	if !p.carried {
 		p.insert(p.pos)
 		p.length, p.dist = p.search(p.pos, p.min-1)
@@ -227,6 +211,5 @@ func (p *predictor) accept(t, predicted Token) {
 // skip moves over bytes of a stored block.
 func (p *predictor) skip(n int) {
 	p.pos += n
-	p.insert(p.pos - 1)
 	p.carried = false
 }

@@ -7,43 +7,23 @@ import (
 	"io"
 )
 
-// Notes are what a model does not tell of a stream: its blocks, and the tokens that
-// differ from what is predicted. Together with the content they give the stream again.
+// Notes are what a model does not tell of a stream. Together with the content they give
+// the stream again.
 type Notes struct {
-	Model  Model
-	Length int64 // of the content
-	Packed int64 // of the stream, in bytes
-	Tokens int
-	Wrong  int // tokens that were not predicted
-	blocks []byte
-	fixes  []byte
-	marks  []mark
-}
-
-// mark tells how much of the notes is needed for the content up to an offset.
-type mark struct {
-	content       int64
-	blocks, fixes int
+	Model    Model
+	Length   int64 // of the content
+	Packed   int64 // of the stream, in bytes
+	Wrong    int   // tokens that were not predicted
+	Tokens   int
+	Segments []Segment
 }
 
 // Size is about what the notes cost, in bytes.
-func (n *Notes) Size() int { return len(n.blocks) + len(n.fixes) }
-
-// Take gives the notes that are needed before the content up to an offset is written,
-// and forgets them.
-func (n *Notes) Take(content int64) (blocks, fixes []byte) {
-	var m mark
-	for len(n.marks) > 0 && n.marks[0].content < content {
-		m = n.marks[0]
-		n.marks = n.marks[1:]
+func (n *Notes) Size() (size int) {
+	for _, s := range n.Segments {
+		size += len(s.Blocks) + len(s.Fixes) + 4
 	}
-	blocks, fixes = n.blocks[:m.blocks], n.fixes[:m.fixes]
-	n.blocks, n.fixes = n.blocks[m.blocks:], n.fixes[m.fixes:]
-	for i := range n.marks {
-		n.marks[i].blocks -= m.blocks
-		n.marks[i].fixes -= m.fixes
-	}
-	return blocks, fixes
+	return size
 }
 
 // Flags of a block record, beside the kind: the last block, as many tokens as the block
@@ -54,15 +34,6 @@ const (
 	flagTree  = 16
 )
 
-// analyst compares tokens with predictions.
-type analyst struct {
-	p     *predictor
-	n     Notes
-	since int // tokens since the last fix
-	count int // tokens of the block before
-	trees trees
-}
-
 // sample is how much content decides about the model, in bytes.
 const sample = 1 << 17
 
@@ -72,124 +43,163 @@ const sample = 1 << 17
 func Parse(r io.Reader, limit int64, hint Model, w io.Writer) (*Notes, error) {
 	limit = min(limit, MaxContent)
 	d := NewDecoder(r)
-	var a *analyst
-	var waiting, spare []*Block // blocks whose tokens are not noted yet
-	var content, behind int64   // content read; of that, behind the first waiting block
-	for {
+	n := &Notes{}
+	at := &rows{work: analyse}
+	cost := 256
+	at.take = func(s *segment) error {
+		n.Segments = append(n.Segments, s.notes)
+		for _, b := range s.blocks {
+			n.Tokens += len(b.Tokens)
+		}
+		n.Wrong += s.wrong
+		if cost += len(s.notes.Blocks) + len(s.notes.Fixes); int64(cost) > 1024+d.Consumed()/8 {
+			return ErrOdd
+		}
+		return nil
+	}
+	defer at.wait()
+	s := &segment{begins: true}
+	for end := false; !end; {
 		b := &Block{}
-		if len(spare) > 0 {
-			b, spare = spare[len(spare)-1], spare[:len(spare)-1]
-		}
-		err := d.Next(b)
-		if err != nil && err != io.EOF {
+		switch err := d.Next(b); {
+		case err == io.EOF:
+			end = true
+		case err != nil:
 			return nil, errors.Join(ErrOdd, err)
-		}
-		end := err == io.EOF
-		if !end {
-			n := int64(len(b.Content))
-			if content += n; content > limit {
+		default:
+			if n.Length += int64(b.length); n.Length > limit {
 				return nil, ErrOdd
 			}
 			if _, err := w.Write(b.Content); err != nil {
 				return nil, err
 			}
-			if a == nil {
-				b.Content = bytes.Clone(b.Content)
-			} else {
-				a.p.push(b.Content)
-			}
-			if len(waiting) > 0 {
-				behind += n
-			}
-			waiting = append(waiting, b)
+			s.buf = append(s.buf, b.Content...)
+			s.blocks = append(s.blocks, b)
 		}
-		if a == nil && (end || content >= sample) {
-			m, ok := choose(waiting, hint)
-			if !ok {
+		if !n.Model.valid() && (end || n.Length >= sample) {
+			var ok bool
+			if n.Model, ok = choose(s, end, hint); !ok {
 				return nil, ErrOdd
 			}
-			a = &analyst{p: newPredictor(m), n: Notes{Model: m}}
-			for _, b := range waiting {
-				a.p.push(b.Content)
+			at.model = n.Model
+		}
+		// A segment is cut before the block from which on enough follows.
+		if cut := s.cut(); end || cut > 0 {
+			next := s.split(cut, end)
+			if err := at.add(s); err != nil {
+				return nil, err
 			}
-		}
-		if a == nil {
-			continue
-		}
-		a.p.final = end
-		for len(waiting) > 0 && (end || behind >= ahead) {
-			b := waiting[0]
-			a.block(b)
-			spare, waiting = append(spare, b), waiting[1:]
-			if len(waiting) > 0 {
-				behind -= int64(waiting[0].length)
-			}
-		}
-		if cost := int64(a.n.Size()); cost > 512 && cost > d.Consumed()/8 {
-			return nil, ErrOdd
-		}
-		if end {
-			break
+			s = next
 		}
 	}
-	a.n.Length, a.n.Packed = content, d.Consumed()
-	if int64(a.n.Size()) > 256+a.n.Packed/8 {
+	n.Packed = d.Consumed()
+	if int64(cost) > 512+n.Packed/8 {
 		return nil, ErrOdd
 	}
-	return &a.n, nil
+	return n, nil
+}
+
+// cut is the number of blocks that make a segment with what is there; 0 when more must be
+// read.
+func (s *segment) cut() int {
+	size, left := 0, len(s.buf)-s.before
+	for i, b := range s.blocks {
+		size += b.length
+		left -= b.length
+		if size >= segmentSize {
+			if left >= ahead {
+				return i + 1
+			}
+			return 0
+		}
+	}
+	return 0
+}
+
+// split ends a segment behind some of its blocks, at the end of the stream behind all, and
+// gives the next one.
+func (s *segment) split(cut int, end bool) *segment {
+	if end {
+		cut = len(s.blocks)
+	}
+	for _, b := range s.blocks[:cut] {
+		s.length += b.length
+	}
+	if s.final = end; end {
+		return nil
+	}
+	next := s.follow(segmentSize + segmentSize/4)
+	next.buf = append(next.buf, s.buf[s.before+s.length:]...)
+	next.blocks = append(next.blocks, s.blocks[cut:]...)
+	s.blocks = s.blocks[:cut]
+	s.buf = s.buf[:min(len(s.buf), s.before+s.length+ahead)]
+	return next
 }
 
 // choose finds the model that predicts the first blocks best; none that is of any use is
 // not ok.
-func choose(blocks []*Block, hint Model) (best Model, ok bool) {
-	try := func(m Model, stop int) int {
-		p := newPredictor(m)
-		a := &analyst{p: p}
-		for _, b := range blocks {
-			p.push(b.Content)
-		}
-		p.final = blocks[len(blocks)-1].Final
-		for _, b := range blocks {
-			for _, t := range b.Tokens {
-				if !p.ready() || a.n.Wrong > stop {
-					return a.n.Wrong
-				}
-				a.token(t)
-			}
-			if b.Kind == Stored {
-				p.skip(b.length)
-			}
-		}
-		return a.n.Wrong
-	}
+func choose(s *segment, end bool, hint Model) (best Model, ok bool) {
 	wrong := 16 // that are still of use
-	for _, b := range blocks {
+	for _, b := range s.blocks {
 		wrong += len(b.Tokens) / 16
 	}
-	if hint.valid() {
-		if n := try(hint, wrong); n == 0 {
-			return hint, true
-		} else if n < wrong {
-			best, wrong, ok = hint, n, true
+	// try counts the wrong tokens, and stops where they are too many or the content is
+	// not known.
+	try := func(m Model) int {
+		x := &segment{buf: s.buf, begins: true, final: end}
+		at := &rows{model: m, work: func(p *predictor, x *segment) {
+			a := analyst{p: p, s: x}
+			for _, b := range s.blocks {
+				for _, t := range b.Tokens {
+					if !end && len(p.buf)-p.pos < ahead || x.wrong >= wrong {
+						return
+					}
+					a.token(t)
+				}
+				if b.Kind == Stored {
+					p.skip(b.length)
+				}
+			}
+		}}
+		at.run(x)
+		return x.wrong
+	}
+	consider := func(m Model) bool {
+		if n := try(m); n < wrong {
+			best, wrong, ok = m, n, true
 		}
+		return ok && wrong == 0
+	}
+	if hint.valid() && consider(hint) {
+		return best, ok
 	}
 	for _, level := range []Model{6, 9, 5, 7, 8, 4, 1, 2, 3} {
 		for family := range Model(families) {
-			m := family<<4 | level
-			if m == hint {
-				continue
-			}
-			if n := try(m, wrong); n < wrong {
-				if best, wrong, ok = m, n, true; n == 0 {
-					return best, true
-				}
+			if m := family<<4 | level; m != hint && consider(m) {
+				return best, ok
 			}
 		}
 	}
 	return best, ok
 }
 
-// block notes one block; what follows it is known up to [ahead] bytes, or it is the last.
+// analyst compares the tokens of a segment with predictions.
+type analyst struct {
+	p     *predictor
+	s     *segment
+	since int // tokens since the last fix
+	count int // tokens of the block before
+	trees trees
+}
+
+func analyse(p *predictor, s *segment) {
+	a := analyst{p: p, s: s}
+	s.notes.Length = s.length
+	for _, b := range s.blocks {
+		a.block(b)
+	}
+}
+
 func (a *analyst) block(b *Block) {
 	flags := b.Kind
 	if b.Final {
@@ -205,14 +215,14 @@ func (a *analyst) block(b *Block) {
 	if b.Kind == Dynamic && a.trees.predict(b) {
 		flags |= flagTree
 	}
-	start := int64(a.p.pos) - 1 // so that an empty block at the end is noted before the end
-	a.n.blocks = append(a.n.blocks, byte(flags))
+	out := append(a.s.notes.Blocks, byte(flags))
 	if flags&flagCount == 0 {
-		a.n.blocks = binary.AppendUvarint(a.n.blocks, uint64(count))
+		out = binary.AppendUvarint(out, uint64(count))
 	}
 	if b.Kind == Dynamic && flags&flagTree == 0 {
-		a.n.blocks = append(binary.AppendUvarint(a.n.blocks, uint64(b.bits)), b.header...)
+		out = append(binary.AppendUvarint(out, uint64(b.bits)), b.header...)
 	}
+	a.s.notes.Blocks = out
 	a.count = count
 	if b.Kind == Stored {
 		a.p.skip(count)
@@ -220,8 +230,6 @@ func (a *analyst) block(b *Block) {
 	for _, t := range b.Tokens {
 		a.token(t)
 	}
-	a.n.Tokens += len(b.Tokens)
-	a.n.marks = append(a.n.marks, mark{start, len(a.n.blocks), len(a.n.fixes)})
 }
 
 func (t *trees) predict(b *Block) bool {
@@ -235,17 +243,18 @@ func (t *trees) predict(b *Block) bool {
 func (a *analyst) token(t Token) {
 	predicted := a.p.next()
 	if predicted&^carry != t {
-		a.n.fixes = binary.AppendUvarint(a.n.fixes, uint64(a.since))
+		out := binary.AppendUvarint(a.s.notes.Fixes, uint64(a.since))
 		a.since = -1
-		a.n.Wrong++
+		a.s.wrong++
 		switch {
 		case t < 256:
-			a.n.fixes = append(a.n.fixes, 0)
+			out = append(out, 0)
 		case predicted.isMatch() && t.Len() == predicted.Len():
-			a.n.fixes = binary.AppendUvarint(append(a.n.fixes, 1), uint64(t.dist()))
+			out = binary.AppendUvarint(append(out, 1), uint64(t.dist()))
 		default:
-			a.n.fixes = binary.AppendUvarint(binary.AppendUvarint(a.n.fixes, uint64(t.Len())), uint64(t.dist()))
+			out = binary.AppendUvarint(binary.AppendUvarint(out, uint64(t.Len())), uint64(t.dist()))
 		}
+		a.s.notes.Fixes = out
 	}
 	a.since++
 	a.p.accept(t, predicted)

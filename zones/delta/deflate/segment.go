@@ -1,0 +1,107 @@
+package deflate
+
+import (
+	"runtime"
+	"sync"
+)
+
+// A stream is worked on in segments: whole blocks of a MiB of content or more together.
+// The search of a segment begins anew, with what came before it in the window, so that
+// segments are independent and all cores work. What a beginning predicts wrongly is fixed
+// like all else.
+type segment struct {
+	buf    []byte // window before it, its content, ahead bytes that follow
+	before int    // bytes before it
+	length int    // bytes of content
+	begins bool   // it is the first of its stream
+	final  bool   // it is the last
+	blocks []*Block
+	notes  Segment
+	wrong  int // tokens that were not predicted
+	err    error
+	done   chan struct{}
+}
+
+// Segment are the notes of a segment: its blocks, and the tokens that differ from what is
+// predicted.
+type Segment struct {
+	Length int // bytes of content
+	Blocks []byte
+	Fixes  []byte
+}
+
+const (
+	// segmentSize is the content of a segment that is made here, but for what the last
+	// block has more.
+	segmentSize = 1 << 20
+	// MaxSegment is the most that a segment may have, in bytes.
+	MaxSegment = segmentSize + MaxBlock
+	// ahead is the content behind a segment that is looked at.
+	ahead = maxMatch + 8
+)
+
+// rows works on segments in their order, some at a time.
+type rows struct {
+	model Model
+	work  func(p *predictor, s *segment)
+	take  func(s *segment) error // in order
+	queue []*segment
+}
+
+// pools keep the tables of predictors between streams.
+var pools [families * 16]sync.Pool
+
+func (r *rows) run(s *segment) {
+	p, ok := pools[r.model].Get().(*predictor)
+	if !ok {
+		p = newPredictor(r.model)
+	}
+	p.begin(s)
+	r.work(p, s)
+	p.buf = nil
+	pools[r.model].Put(p)
+}
+
+// add begins to work on a segment that has all it needs.
+func (r *rows) add(s *segment) error {
+	if s.final && len(r.queue) == 0 { // nothing to do meanwhile
+		r.run(s)
+		return r.take(s)
+	}
+	s.done = make(chan struct{})
+	go func() {
+		defer close(s.done)
+		r.run(s)
+	}()
+	r.queue = append(r.queue, s)
+	for len(r.queue) > min(runtime.GOMAXPROCS(0), 4) || s.final && len(r.queue) > 0 {
+		if err := r.next(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *rows) next() error {
+	s := r.queue[0]
+	r.queue = r.queue[1:]
+	<-s.done
+	return r.take(s)
+}
+
+// wait lets no work behind when something went wrong.
+func (r *rows) wait() {
+	for _, s := range r.queue {
+		<-s.done
+	}
+	r.queue = nil
+}
+
+// follow makes the segment that comes behind s, with room for some bytes of content.
+func (s *segment) follow(room int) *segment {
+	end := s.before + s.length
+	from := max(0, end-window)
+	n := &segment{buf: make([]byte, 0, window+room+ahead), before: end - from}
+	n.buf = append(n.buf, s.buf[from:end]...)
+	return n
+}
