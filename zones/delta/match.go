@@ -21,9 +21,9 @@ type page struct {
 }
 
 const (
-	pageBits  = 16
+	pageBits  = 13
 	pageSize  = 1 << pageBits
-	pageSlots = 256 // 16 MiB
+	pageSlots = 2048 // 16 MiB
 )
 
 func newPages(r io.ReaderAt, size int64) *pages {
@@ -296,8 +296,13 @@ func (m *matcher) find(seg []byte, at int64, i, done int, expect int64) (from in
 // was inserted or left out.
 func (m *matcher) shifted(expect int64, rest []byte) (from int64, n int) {
 	lo := max(expect-shift, 0)
+	var space [2*shift + nearSize]byte
 	b := m.old.at(lo)
-	b = b[:min(len(b), 2*shift+nearSize)]
+	if len(b) < len(space) { // it may go on in the next page
+		k := copy(space[:], b)
+		b = space[:k+copy(space[k:], m.old.at(lo+int64(k)))]
+	}
+	b = b[:min(len(b), len(space))]
 	want := binary.LittleEndian.Uint64(rest)
 	for i := 0; i+nearSize <= len(b); i++ {
 		if binary.LittleEndian.Uint64(b[i:]) == want {

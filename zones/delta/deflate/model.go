@@ -50,8 +50,8 @@ type predictor struct {
 	carried  bool   // a search for pos was made before
 	length   int    // its result
 	dist     int
-	head     []int32 // position+1 of the newest string with a hash
-	prev     [window]int32
+	head     []int32        // position+1 of the newest string with a hash
+	prev     [window]uint16 // how far before a string the one with the same hash is, 0 for none
 }
 
 func newPredictor(m Model) *predictor {
@@ -94,7 +94,11 @@ func (p *predictor) insert(at int) {
 	at = min(at, len(p.buf)-4) // a hash looks at four bytes
 	for q := p.inserted; q <= at; q++ {
 		h := p.hash(p.buf[q : q+4])
-		p.prev[q&(window-1)] = p.head[h]
+		far := q + 1 - int(p.head[h])
+		if far > window || far > q {
+			far = 0
+		}
+		p.prev[q&(window-1)] = uint16(far)
 		if q >= p.first {
 			p.head[h] = int32(q + 1)
 		}
@@ -108,20 +112,21 @@ func (p *predictor) search(at, best int) (length, dist int) {
 		return 0, 0
 	}
 	look := min(maxMatch, len(p.buf)-at)
-	cand := int(p.prev[at&(window-1)]) - 1
-	if cand < 0 || at-cand > p.far || best >= look {
+	far := int(p.prev[at&(window-1)])
+	if far == 0 || far > p.far || best >= look {
 		return 0, 0
 	}
+	cand := at - far
 	chain, nice := p.chain, min(p.nice, look)
 	if best >= p.good {
 		chain >>= 2
 	}
 	buf := p.buf
 	scan := buf[at : at+look]
-	tail := binary.LittleEndian.Uint16(buf[at+best-1:])
+	last, tail := buf[at+best], buf[at+best-1]
 	lowest := max(at-p.behind, p.first)
 	for {
-		if binary.LittleEndian.Uint16(buf[cand+best-1:]) == tail {
+		if buf[cand+best] == last && buf[cand+best-1] == tail {
 			c := buf[cand : cand+look]
 			n := same(c, scan)
 			if n > best && !(p.isGo && n == 4 && at-cand > tooFar) {
@@ -129,17 +134,16 @@ func (p *predictor) search(at, best int) (length, dist int) {
 				if n >= nice {
 					break
 				}
-				tail = binary.LittleEndian.Uint16(scan[n-1:])
+				last, tail = scan[n], scan[n-1]
 			}
 		}
 		if chain--; chain <= 0 {
 			break
 		}
-		next := int(p.prev[cand&(window-1)]) - 1
-		if next < lowest || next >= cand {
+		next := int(p.prev[cand&(window-1)])
+		if cand -= next; next == 0 || cand < lowest {
 			break
 		}
-		cand = next
 	}
 	if length == minMatch && dist > tooFar && !p.greedy {
 		return 0, 0
