@@ -22,7 +22,7 @@ import (
 )
 
 // dataWith makes the data folder of a server with an administrator and so many spaces.
-func dataWith(b *testing.B, count int) string {
+func dataWith(b testing.TB, count int) string {
 	b.Helper()
 	ctx := context.Background()
 	c := Config{Data: b.TempDir(), Stop: time.Minute, AdminUsername: "ada", AdminPassword: "correct-horse-battery"}

@@ -17,6 +17,7 @@ import (
 
 	"octopuses.dev/octopuses/app/agent"
 	"octopuses.dev/octopuses/app/api"
+	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/app/runner"
 	"octopuses.dev/octopuses/app/targets"
 	"octopuses.dev/octopuses/app/web"
@@ -32,12 +33,9 @@ type rooms struct {
 	runner   *runner.Runner
 	zones    *zones.Service
 	hub      *targets.Hub
-	links    chan spaces.Ref // spaces that dial peers
+	links    chan spaces.Ref // spaces that begin to dial peers
 	url      string          // under which people reach us
 	webPin   string          // of our certificate at that door; "" without TLS or with a given one
-
-	mu   sync.Mutex
-	pins map[string]bool // keys of registered polling agents
 }
 
 // furnish makes the rooms; it starts nothing.
@@ -47,63 +45,80 @@ func (s *server) furnish(ctx context.Context) error {
 		return err
 	}
 	s.links = make(chan spaces.Ref, 64)
-	s.pins = map[string]bool{}
 	s.hub = targets.NewHub(s.identity, s.knownAgent, nil, s.log)
 	s.zones = &zones.Service{Identity: s.identity, Address: func() string { return s.cfg.ZonesAddress }, Log: s.log}
-	s.runner = runner.New(runner.Config{Spaces: s.spaces, Transports: targets.NewDirectory(s.identity, s.hub), List: s.queues, ServerURI: func() string { return s.url }, Cap: s.cfg.TaskCap, Logger: s.log})
+	s.runner = runner.New(runner.Config{Spaces: s.spaces, Transports: targets.NewDirectory(s.identity, s.hub), Marked: s.marked, Stopped: s.queueStopped, ServerURI: func() string { return s.url }, Cap: s.cfg.TaskCap, Logger: s.log})
 	return nil
 }
 
-func (s *server) queues(ctx context.Context) ([]runner.Queue, error) {
-	all, err := s.instance.Spaces(ctx)
+// spaceMarks keeps the marks of spaces in instance.db. linked, if not nil, hears of a space
+// that now dials peers.
+type spaceMarks struct {
+	instance *instance.Instance
+	linked   func(spaces.Ref)
+}
+
+func (m spaceMarks) Marks(ctx context.Context, ref spaces.Ref) ([]string, error) {
+	n, err := spaceNumber(ref)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]runner.Queue, len(all))
-	for i, x := range all {
-		out[i] = runner.Queue{Ref: refOf(x), Stopped: x.TaskQueueStopped}
+	return m.instance.Marks(ctx, n)
+}
+
+func (m spaceMarks) Mark(ctx context.Context, ref spaces.Ref, add, remove []string) error {
+	n, err := spaceNumber(ref)
+	if err != nil {
+		return err
+	}
+	if err := m.instance.Mark(ctx, n, add, remove); err != nil {
+		return err
+	}
+	if m.linked != nil && slices.Contains(add, spaces.MarkLinks) {
+		m.linked(ref)
+	}
+	return nil
+}
+
+func spaceNumber(ref spaces.Ref) (n int64, err error) {
+	if _, err := fmt.Sscanf(ref.ID, "Spaces-%d", &n); err != nil {
+		return 0, fmt.Errorf("%q is no id of a space: %w", ref.ID, err)
+	}
+	return n, nil
+}
+
+// marked lists the spaces that something is to be done in without being asked.
+func (s *server) marked(ctx context.Context, mark string) ([]spaces.Ref, error) {
+	rows, err := s.instance.Marked(ctx, mark)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]spaces.Ref, len(rows))
+	for i, x := range rows {
+		out[i] = refOf(x)
 	}
 	return out, nil
 }
 
+// queueStopped reports whether no task of a space is to be started: it says so, or it is
+// a space of this server no more.
+func (s *server) queueStopped(ctx context.Context, ref spaces.Ref) (bool, error) {
+	x, err := s.instance.SpaceBy(ctx, ref.ID)
+	if errs.KindOf(err) == errs.NotFound {
+		return true, nil
+	}
+	return x.TaskQueueStopped || x.Folder != ref.Folder, err
+}
+
 // knownAgent decides in a handshake whether a key is that of a registered polling agent.
-// Keys that are not known yet are looked up in the spaces, at most one look a second.
 func (s *server) knownAgent(p string) bool {
-	s.mu.Lock()
-	known := s.pins[p]
-	s.mu.Unlock()
-	return known
-}
-
-func (s *server) learnAgent(p string) {
-	s.mu.Lock()
-	s.pins[strings.ToLower(p)] = true
-	s.mu.Unlock()
-}
-
-// learnAgents reads the keys of polling agents of a space when it is first opened for
-// work, and of all spaces once after the start.
-func (s *server) learnAgents(ctx context.Context) error {
-	all, err := s.instance.Spaces(ctx)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	known, err := s.instance.HasMark(ctx, spaces.AgentMark(p))
 	if err != nil {
-		return err
+		s.log.Error("look up an agent", "thumbprint", p, "err", err)
 	}
-	for _, x := range all {
-		err := s.within(ctx, refOf(x), func(space *spaces.Space) error {
-			pins, err := spaces.View(ctx, space, spaces.Server(), func(tx *spaces.ReadTx) ([]string, error) { return tx.PollingThumbprints() })
-			for _, p := range pins {
-				s.learnAgent(p)
-			}
-			return err
-		})
-		if err != nil {
-			s.log.Error("read agents of a space", "space", x.ID(), "err", err)
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-	}
-	return nil
+	return known
 }
 
 // within leases a space for a function.
@@ -121,18 +136,11 @@ func (s *server) within(ctx context.Context, ref spaces.Ref, f func(*spaces.Spac
 func (s *server) startWork(life *lifetime, stage *stage) {
 	life.loop(stage, "task runner", s.runner.Run)
 	life.loop(stage, "zone links", s.runLinks)
-	life.loop(stage, "agents", func(ctx context.Context) error {
-		if err := s.learnAgents(ctx); err != nil {
-			return err
-		}
-		<-ctx.Done()
-		return nil
-	})
 }
 
 // runLinks keeps the links of spaces that dial peers.
 func (s *server) runLinks(ctx context.Context) error {
-	all, err := s.instance.Spaces(ctx)
+	dialing, err := s.marked(ctx, spaces.MarkLinks)
 	if err != nil {
 		return err
 	}
@@ -151,10 +159,8 @@ func (s *server) runLinks(ctx context.Context) error {
 			}
 		})
 	}
-	for _, x := range all {
-		if zones.Linked(s.spaces.Dir(x.Folder)) {
-			begin(refOf(x))
-		}
+	for _, ref := range dialing {
+		begin(ref)
 	}
 	for {
 		select {
@@ -247,7 +253,7 @@ func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) 
 		Immutable: true, StreamRequestBody: true, DisablePreParseMultipartForm: true, DisableStartupMessage: true, BodyLimit: 64 << 20, ReadTimeout: 10 * time.Minute, WriteTimeout: 10 * time.Minute, IdleTimeout: time.Minute, ServerHeader: "",
 		EnableTrustedProxyCheck: true, TrustedProxies: proxies, ProxyHeader: proxyHeader(proxies), EnableIPValidation: true, UnescapePath: false, ErrorHandler: refuse,
 	})
-	door := &api.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Version: s.version, BaseURL: func() string { return s.url }, Logs: apiLogs{}, AgentToken: s.agentToken, Registered: s.learnAgent, Linked: s.linked, Log: s.log, Base: ctx}
+	door := &api.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Version: s.version, BaseURL: func() string { return s.url }, Logs: apiLogs{}, AgentToken: s.agentToken, Log: s.log, Base: ctx}
 	app.Get("/healthz", func(c *fiber.Ctx) error { return c.SendString("ok\n") })
 	app.Get("/readyz", func(c *fiber.Ctx) error {
 		// Not the request's own context: fasthttp's is written to while a shutdown runs.
@@ -280,6 +286,7 @@ func proxyHeader(proxies []string) string {
 	return fiber.HeaderXForwardedFor
 }
 
+// linked is told of a space that now dials peers. It never blocks.
 func (s *server) linked(ref spaces.Ref) {
 	select {
 	case s.links <- ref:

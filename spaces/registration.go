@@ -117,14 +117,6 @@ func (tx *Tx) RegisterTarget(secret string, in TargetInput) (Target, error) {
 	return t, nil
 }
 
-// PollingThumbprints lists the keys of polling agents, for the door at which they call.
-func (tx *ReadTx) PollingThumbprints() ([]string, error) {
-	return list(tx, func(scan func(...any) error) (string, error) {
-		var s string
-		return s, scan(&s)
-	}, `SELECT thumbprint FROM target WHERE style = ?`, StylePolling)
-}
-
 // BlobUsed reports whether a package file is needed by a package, a release or an
 // inbound release.
 func (tx *ReadTx) BlobUsed(digest string) (bool, error) {

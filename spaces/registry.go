@@ -24,6 +24,7 @@ type Config struct {
 	MaxOpen   int              // idle spaces beyond this many are closed; 0: 64
 	IdleAfter time.Duration    // a space unused for so long is closed; 0: 5 minutes
 	Wake      func(Ref)        // told after the commit of work for the runner or the link worker; nil: nobody
+	Marks     Marks            // nil: a starting server looks at no space by itself
 }
 
 // Registry opens spaces on first use, closes idle ones and bounds how many are
@@ -286,44 +287,6 @@ func (r *Registry) Close(ctx context.Context) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-}
-
-// activeMark is a file in the folder of a space that may have work waiting. It lets a
-// starting server find such spaces without opening all of them.
-const activeMark = "active"
-
-// Active reports whether a space may have work waiting.
-func (r *Registry) Active(folder string) bool {
-	_, err := os.Stat(filepath.Join(r.cfg.Root, folder, activeMark))
-	return err == nil
-}
-
-// markActive is called before the commit of work, so that a crash leaves a mark too
-// many and never one too few.
-func (s *Space) markActive() error {
-	if s.active.Load() {
-		return nil
-	}
-	if err := os.WriteFile(filepath.Join(s.dir, activeMark), nil, 0o600); err != nil {
-		return fmt.Errorf("mark space active: %w", err)
-	}
-	s.active.Store(true)
-	return nil
-}
-
-// Idle takes the mark off if quiet still says so inside a writing transaction.
-func (s *Space) Idle(ctx context.Context, quiet func(tx *Tx) (bool, error)) (bool, error) {
-	return Update(ctx, s, Server(), func(tx *Tx) (bool, error) {
-		ok, err := quiet(tx)
-		if err != nil || !ok {
-			return false, err
-		}
-		s.active.Store(false)
-		if err := os.Remove(filepath.Join(s.dir, activeMark)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return false, fmt.Errorf("mark space idle: %w", err)
-		}
-		return true, nil
-	})
 }
 
 // Registry is where the space was taken from.

@@ -47,7 +47,8 @@ type Space struct {
 	leases   int       // guarded by Registry.mu
 	idleFrom time.Time // guarded by Registry.mu; when leases became 0
 	name     atomic.Pointer[string]
-	active   atomic.Bool // the mark is there; written inside writing transactions
+	store    Marks           // nil: none are kept
+	marks    map[string]bool // those in store; used while opening and inside writing transactions
 }
 
 // Ref names a space: its id on this server ("Spaces-1"), its folder's name under
@@ -152,6 +153,9 @@ func openSpace(ctx context.Context, ref Ref, dir string, cfg Config) (*Space, er
 	}
 	if s.packages, err = packages.NewStore(filepath.Join(dir, "packages")); err != nil {
 		return nil, errors.Join(err, s.read.Close(), s.write.Close())
+	}
+	if err := s.checkMarks(ctx, cfg.Marks); err != nil {
+		return nil, errors.Join(fmt.Errorf("open space %s: %w", ref.Folder, err), s.read.Close(), s.write.Close())
 	}
 	return s, nil
 }

@@ -134,7 +134,7 @@ func (tx *Tx) createTarget(in TargetInput) (Target, error) {
 		return Target{}, err
 	}
 	tx.record(Event{Category: "Created", Entity: "deployment target", EntityID: id.String(), Message: fmt.Sprintf("Deployment target %s was added", in.Name)})
-	tx.changed("targets", "target/"+id.String())
+	tx.changed("targets", "target/"+id.String(), topicAgents)
 	return tx.target(id)
 }
 
@@ -200,7 +200,7 @@ func (tx *Tx) UpdateTarget(id TargetID, in TargetInput) (Target, error) {
 	tx.record(Event{Category: "Modified", Entity: "deployment target", EntityID: id.String(), Message: fmt.Sprintf("Deployment target %s was changed", in.Name),
 		Changes: changes("name", old.Name, in.Name, "address", old.URI, in.URI, "thumbprint", old.Thumbprint, in.Thumbprint, "disabled", fmt.Sprint(old.IsDisabled), fmt.Sprint(in.IsDisabled),
 			"environments", fmt.Sprint(old.Environments), fmt.Sprint(in.Environments), "tags", strings.Join(old.Tags, ", "), strings.Join(in.Tags, ", "))})
-	tx.changed("targets", "target/"+id.String())
+	tx.changed("targets", "target/"+id.String(), topicAgents)
 	return tx.target(id)
 }
 
@@ -229,7 +229,7 @@ func (tx *Tx) DeleteTarget(id TargetID) error {
 		return err
 	}
 	tx.record(Event{Category: "Deleted", Entity: "deployment target", EntityID: id.String(), Message: fmt.Sprintf("Deployment target %s was deleted", t.Name)})
-	tx.changed("targets")
+	tx.changed("targets", topicAgents)
 	return nil
 }
 

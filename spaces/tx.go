@@ -111,17 +111,14 @@ func Update[T any](ctx context.Context, s *Space, actor Actor, f func(tx *Tx) (T
 	if err := tx.writeEvents(); err != nil {
 		return zero, err
 	}
-	_, queue := tx.topics[TopicQueue]
-	_, links := tx.topics[TopicLinks]
-	if queue || links {
-		if err := s.markActive(); err != nil {
-			return zero, err
-		}
+	late, err := tx.mark()
+	if err != nil {
+		return zero, err
 	}
 	if err := sqltx.Commit(); err != nil {
 		return zero, storeError(err)
 	}
-	if (queue || links) && s.registry != nil {
+	if (tx.isChanged(TopicQueue) || tx.isChanged(TopicLinks)) && s.registry != nil {
 		s.registry.cfg.Wake(s.ref)
 	}
 	topics := make([]string, 0, len(tx.topics))
@@ -131,6 +128,11 @@ func Update[T any](ctx context.Context, s *Space, actor Actor, f func(tx *Tx) (T
 	s.hub.Publish(topics...)
 	for _, f := range tx.after {
 		f()
+	}
+	if late {
+		if err := s.unmark(ctx); err != nil { // opening the space does it again
+			s.log.Error("take marks off", "err", err)
+		}
 	}
 	return v, nil
 }

@@ -113,7 +113,7 @@ func (z *Service) Join(ctx context.Context, s *spaces.Space, actor spaces.Actor,
 	if err != nil {
 		return l, err
 	}
-	return l, markLinked(s)
+	return l, nil
 }
 
 // exchange does one request and reads its JSON answer.

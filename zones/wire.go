@@ -9,8 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -148,20 +146,6 @@ type queuedMessage struct {
 type taken struct {
 	Digest  string `json:"digest"`
 	Refused string `json:"refused,omitempty"`
-}
-
-// linkedMark is a file in the folder of a space that dials peers, so that a starting
-// server finds it without opening all spaces.
-const linkedMark = "linked"
-
-// Linked reports whether the space in a folder dials peers.
-func Linked(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, linkedMark))
-	return err == nil
-}
-
-func markLinked(s *spaces.Space) error {
-	return os.WriteFile(filepath.Join(s.Dir(), linkedMark), nil, 0o600)
 }
 
 // final reports whether trying again is useless.

@@ -97,9 +97,6 @@ func zoneJoin(r *request) error {
 	if err != nil {
 		return err
 	}
-	if r.s.Linked != nil {
-		r.s.Linked(refOf(r.about))
-	}
 	return r.created(r.link(l))
 }
 

@@ -74,8 +74,5 @@ func registerAgent(r *request) error {
 	if err != nil {
 		return err
 	}
-	if r.s.Registered != nil {
-		r.s.Registered(t.Thumbprint)
-	}
 	return r.created(agent.Registered{MachineID: t.ID.String(), Space: row.Name, Name: t.Name})
 }

@@ -30,11 +30,8 @@ type Server struct {
 	Agents   AgentDoor      // nil: machines cannot be discovered
 	Zones    *zones.Service // nil: there are no zones
 	// AgentToken completes the secret of a registration to what an agent needs to call us;
-	// nil: agents cannot register. Registered hears the pin of one that did. Linked hears
-	// of a space that now has links.
+	// nil: agents cannot register.
 	AgentToken func(secret, space string) agent.Token
-	Registered func(pin string)
-	Linked     func(spaces.Ref)
 	MaxPackage int64        // bytes of an uploaded package; 0: 5 GiB
 	Log        *slog.Logger // nil: slog.Default
 	Base       context.Context

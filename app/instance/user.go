@@ -9,8 +9,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"regexp"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/alexedwards/argon2id"
 
@@ -61,10 +62,22 @@ const MinPassword = 12
 
 const maxPassword = 512 // bytes
 
-var usernames = regexp.MustCompile(`^[\pL\pN][\pL\pN._@+-]{0,127}$`)
+// isUsername reports whether a name begins with a letter or a digit and holds only these
+// and . _ @ + -, 128 characters at most. By hand: as a regular expression it was a
+// quarter of the time that a server takes to start.
+func isUsername(name string) bool {
+	n := 0
+	for _, r := range name {
+		if !unicode.IsLetter(r) && !unicode.IsNumber(r) && (n == 0 || !strings.ContainsRune("._@+-", r)) {
+			return false
+		}
+		n++
+	}
+	return n >= 1 && n <= 128
+}
 
 func (in UserInput) check(c *errs.Check) {
-	c.Require(usernames.MatchString(in.Username), "Username", "A user name has 1 to 128 letters, digits and the characters . _ @ + -.")
+	c.Require(isUsername(in.Username), "Username", "A user name has 1 to 128 letters, digits and the characters . _ @ + -.")
 	_, id := cutID("Users-", in.Username)
 	c.Require(!id, "Username", "A user name cannot look like the id of a user.")
 	in.checkPassword(c)

@@ -103,6 +103,9 @@ func TestUserInput(t *testing.T) {
 	}{
 		{"no name", instance.UserInput{Password: password}, errs.Invalid},
 		{"a name with a line break", instance.UserInput{Username: "a\nb", Password: password}, errs.Invalid},
+		{"a name that begins with a sign", instance.UserInput{Username: ".ada", Password: password}, errs.Invalid},
+		{"a name of 129 letters", instance.UserInput{Username: strings.Repeat("ä", 129), Password: password}, errs.Invalid},
+		{"a name that is no text", instance.UserInput{Username: "a\xff", Password: password}, errs.Invalid},
 		{"a short password", instance.UserInput{Username: "bob", Password: "elevenchars"}, errs.Invalid},
 		{"a password without end", instance.UserInput{Username: "bob", Password: strings.Repeat("x", 513)}, errs.Invalid},
 		{"a service with a password", instance.UserInput{Username: "bob", Password: password, IsService: true}, errs.Invalid},
@@ -112,6 +115,11 @@ func TestUserInput(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		} else if c.in.Password != "" && strings.Contains(err.Error(), c.in.Password) {
 			t.Errorf("%s: the error tells the password", c.name)
+		}
+	}
+	for _, name := range []string{"Ж", "2nd.ada_o-x+y", strings.Repeat("ä", 128), "ada@example.com"} {
+		if _, err := i.CreateUser(ctx, instance.System(), instance.UserInput{Username: name, Password: password}); err != nil {
+			t.Errorf("%q: %v", name, err)
 		}
 	}
 }

@@ -27,8 +27,10 @@ type Transports interface {
 type Config struct {
 	Spaces     *spaces.Registry
 	Transports Transports
-	// List names the spaces of the server, and whether the task queue of each is stopped.
-	List      func(ctx context.Context) ([]Queue, error)
+	// Marked names the spaces of the server that have a mark.
+	Marked func(ctx context.Context, mark string) ([]spaces.Ref, error)
+	// Stopped reports whether the task queue of a space is stopped.
+	Stopped   func(ctx context.Context, ref spaces.Ref) (bool, error)
 	ServerURI func() string
 	Cap       int // tasks at once over all spaces; 0: 50
 	Logger    *slog.Logger
@@ -38,12 +40,6 @@ type Config struct {
 	// Reach is how long a target may be out of reach before work that it never got
 	// fails; 0: 1 minute.
 	Reach time.Duration
-}
-
-// Queue is a space with the state of its task queue.
-type Queue struct {
-	Ref     spaces.Ref
-	Stopped bool
 }
 
 // Runner does tasks. Wake tells it of a space with work.
@@ -89,14 +85,12 @@ func (r *Runner) Wake(ref spaces.Ref) {
 // Run does tasks until ctx ends. Running tasks are then left to their targets and are
 // taken up by the next start. It returns when all its goroutines have.
 func (r *Runner) Run(ctx context.Context) error {
-	list, err := r.cfg.List(ctx)
+	busy, err := r.cfg.Marked(ctx, spaces.MarkWork)
 	if err != nil {
 		return fmt.Errorf("start runner: %w", err)
 	}
-	for _, q := range list {
-		if r.cfg.Spaces.Active(q.Ref.Folder) {
-			r.Wake(q.Ref)
-		}
+	for _, ref := range busy {
+		r.Wake(ref)
 	}
 	defer r.group.Wait()
 	for {
@@ -236,7 +230,7 @@ func (w *worker) round(ctx context.Context, s *spaces.Space) (running int, err e
 	}
 	running = len(w.tasks)
 	w.mu.Unlock()
-	stopped, err := w.stopped(ctx)
+	stopped, err := w.r.cfg.Stopped(ctx, w.ref)
 	if err != nil || stopped {
 		return running, err
 	}
@@ -266,19 +260,6 @@ func (w *worker) round(ctx context.Context, s *spaces.Space) (running int, err e
 		}
 	}
 	return running, nil
-}
-
-func (w *worker) stopped(ctx context.Context) (bool, error) {
-	list, err := w.r.cfg.List(ctx)
-	if err != nil {
-		return false, err
-	}
-	for _, q := range list {
-		if q.Ref.Folder == w.ref.Folder {
-			return q.Stopped, nil
-		}
-	}
-	return true, nil // no longer a space of this server
 }
 
 // begin runs a task of which the row says Executing.

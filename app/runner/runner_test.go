@@ -96,7 +96,8 @@ func (b *bench) agent(name string) {
 func (b *bench) start() {
 	ref := spaces.Ref{ID: b.space.ID(), Folder: filepath.Base(b.space.Dir()), Name: b.space.Name(), Slug: b.space.Slug()}
 	r := runner.New(runner.Config{Spaces: b.space.Registry(), Transports: targets.NewDirectory(b.server, nil), Logger: slog.New(slog.DiscardHandler), Patience: 3 * time.Second, Reach: 2 * time.Second,
-		List: func(context.Context) ([]runner.Queue, error) { return []runner.Queue{{Ref: ref}}, nil }})
+		Marked:  func(context.Context, string) ([]spaces.Ref, error) { return []spaces.Ref{ref}, nil },
+		Stopped: func(context.Context, spaces.Ref) (bool, error) { return false, nil }})
 	run, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- r.Run(run) }()

@@ -87,6 +87,12 @@ CREATE TABLE space (
   updated_at         TEXT NOT NULL
 ) STRICT;
 
+CREATE TABLE space_mark (
+  mark     TEXT NOT NULL,
+  space_id INTEGER NOT NULL CONSTRAINT space_mark_space REFERENCES space (id) ON DELETE CASCADE,
+  PRIMARY KEY (mark, space_id)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE team (
   id          INTEGER PRIMARY KEY AUTOINCREMENT,
   word        TEXT CONSTRAINT team_word UNIQUE, -- built-in teams: everyone, administrators, managers, spacemanagers-N
@@ -166,6 +172,8 @@ CREATE INDEX session_by_expiry ON session (expires_at);
 CREATE INDEX session_by_user ON session (user_id);
 
 CREATE UNIQUE INDEX space_default ON space (is_default) WHERE is_default = 1;
+
+CREATE INDEX space_mark_by_space ON space_mark (space_id);
 
 CREATE INDEX team_by_member ON team_member (user_id);
 

@@ -1,0 +1,93 @@
+package app
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"octopuses.dev/octopuses/spaces"
+	"octopuses.dev/octopuses/spaces/execution"
+	"octopuses.dev/octopuses/views"
+)
+
+// A start looks at no space that has nothing to do, however many there are: their files
+// here are no databases, and nobody notices.
+func TestStartOpensNoIdleSpace(t *testing.T) {
+	t.Parallel()
+	c := Config{Data: dataWith(t, 3), Listen: "127.0.0.1:0", Agents: "127.0.0.1:0", Zones: "127.0.0.1:0", Stop: time.Minute}
+	files, err := filepath.Glob(filepath.Join(c.Data, "spaces", "*", spaces.FileName))
+	if err != nil || len(files) != 3 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		if err := os.WriteFile(f, []byte("this is no database"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := &lockedBuffer{}
+	s, err := openServer(t.Context(), c, slog.New(slog.NewTextHandler(log, nil)), new(execution.Masker))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.instance.Mark(t.Context(), 2, []string{spaces.MarkWork, spaces.MarkLinks}, nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	said, says := io.Pipe()
+	done := make(chan error, 1)
+	go func() { done <- s.run(ctx, Stdio{Out: says, Err: io.Discard}) }()
+	line, err := bufio.NewReader(said).ReadString('\n')
+	url := serving.FindStringSubmatch(line)
+	if err != nil || url == nil {
+		t.Fatalf("%q, %v", line, err)
+	}
+	res, err := http.Get(url[1] + views.SignInURL())
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatal(res, err)
+	}
+	res.Body.Close()
+	for i := 0; i < 500 && !(strings.Contains(log.String(), "task queue of a space") && strings.Contains(log.String(), "links of a space")); i++ {
+		time.Sleep(10 * time.Millisecond)
+	}
+	cancel()
+	if err := errors.Join(<-done, s.close()); err != nil {
+		t.Error(err)
+	}
+	for _, m := range regexp.MustCompile(`space=(\S+) `).FindAllStringSubmatch(log.String(), -1) {
+		if m[1] != "Spaces-2" {
+			t.Errorf("%s was opened", m[1])
+		}
+	}
+	if !strings.Contains(log.String(), "space=Spaces-2") {
+		t.Errorf("the space with marks was not opened:\n%s", log)
+	}
+}
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
