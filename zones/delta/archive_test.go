@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -183,6 +184,24 @@ func TestUnlikeArchives(t *testing.T) {
 		if err != nil || !bytes.Equal(out, pair[0]) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A basis that has nothing of a file is found out early.
+func TestUselessBasis(t *testing.T) {
+	pack := func(seed byte) []byte {
+		noise := make([]byte, 200_000)
+		rand.NewChaCha8([32]byte{seed}).Read(noise)
+		var out bytes.Buffer
+		g := gzip.NewWriter(&out)
+		g.Write([]byte(hex.EncodeToString(noise)))
+		g.Close()
+		return out.Bytes()
+	}
+	file, basis := pack(1), pack(2)
+	_, err := Make(ctx, bytes.NewReader(file), int64(len(file)), bytes.NewReader(basis), int64(len(basis)), digest(basis), Version, io.Discard)
+	if !errors.Is(err, ErrUseless) {
+		t.Error(err)
 	}
 }
 

@@ -37,18 +37,31 @@ func Make(ctx context.Context, file io.ReaderAt, size int64, basis io.ReaderAt, 
 		return st, err
 	}
 	defer now.Close()
-	var looked opened
+	var list []stream
+	var unpacked []stream
 	if version >= 2 {
-		if looked, err = open(ctx, now, was); err != nil {
+		if list, unpacked, err = was.compare(ctx, now); err != nil {
 			return st, fmt.Errorf("make recipe: %w", err)
 		}
 	}
-	if err := errors.Join(was.finish(), now.finish()); err != nil {
+	if err := was.finish(); err != nil {
 		return st, err
 	}
 	m, err := newMatcher(ctx, was, was.total)
 	if err != nil {
 		return st, fmt.Errorf("make recipe: %w", err)
+	}
+	var packs []pack
+	if len(list) > 0 {
+		if !m.promising(now, list) {
+			return st, ErrUseless
+		}
+		if packs, err = now.take(ctx, list); err != nil {
+			return st, fmt.Errorf("make recipe: %w", err)
+		}
+	}
+	if err := now.finish(); err != nil {
+		return st, err
 	}
 	magic := magic1
 	if version >= 2 {
@@ -66,9 +79,9 @@ func Make(ctx context.Context, file io.ReaderAt, size int64, basis io.ReaderAt, 
 		}
 	}
 	if version >= 2 {
-		e := &edits{writer: out, packs: looked.packs}
+		e := &edits{writer: out, packs: packs}
 		end := int64(0)
-		for _, s := range looked.unpacked {
+		for _, s := range unpacked {
 			out.w.WriteByte(opUnpack)
 			out.numbers(uint64(s.offset-end), uint64(s.content))
 			end = s.offset + s.packed
@@ -83,74 +96,114 @@ func Make(ctx context.Context, file io.ReaderAt, size int64, basis io.ReaderAt, 
 	return st, errors.Join(err, out.close())
 }
 
-// opened tells what was unpacked of the basis, and what is packed in the new file.
-type opened struct {
-	unpacked []stream
-	packs    []pack
-}
-
-// open unpacks what differs between two archives: the streams of the new one that are not
-// in the old one as they are and that can be made again, and those of the old one that
-// are gone. Nothing is unpacked when that does not help.
-func open(ctx context.Context, now, was *view) (opened, error) {
-	var o opened
-	list, gz := streams(now.file, now.size)
-	old, oldGz := streams(was.file, was.size)
-	if len(list) == 0 || len(old) == 0 {
-		return o, nil
-	}
+// compare finds the streams of a new file that are worth to be unpacked: those that the
+// old one has not as they are. It unpacks those of the old one that are gone.
+func (v *view) compare(ctx context.Context, now *view) (list, unpacked []stream, err error) {
+	list, _ = streams(now.file, now.size)
+	old, gz := streams(v.file, v.size)
 	list, old = without(list, old), without(old, list)
-	var hint deflate.Model
-	limit := unpackable(now.size)
-	for i := 0; i < len(list); i++ {
-		s := list[i]
-		n, err := deflate.Parse(io.NewSectionReader(now.file, s.offset, now.size-s.offset), limit, hint, now.w)
-		if cerr := ctx.Err(); cerr != nil {
-			return o, cerr
-		}
-		if errors.Is(err, deflate.ErrOdd) {
-			if err := now.rewind(); err != nil {
-				return o, err
-			}
-			continue
-		}
-		if err != nil {
-			return o, err
-		}
-		start := now.total + s.offset - now.packed
-		now.tell(s.offset, n.Packed, n.Length)
-		limit -= n.Length
-		hint = n.Model
-		o.packs = append(o.packs, pack{start: start, notes: n})
-		if gz {
-			if at, ok := member(now.file, now.size, now.packed+8); ok && len(list) < maxEntries {
-				list = append(list, stream{offset: at})
-			}
-		}
-	}
-	if len(o.packs) == 0 {
-		return o, nil
+	if len(list) == 0 || len(old) == 0 {
+		return nil, nil, nil
 	}
 	d := deflate.NewDecoder(nil)
-	limit = unpackable(was.size)
+	limit := unpackable(v.size)
 	for i := 0; i < len(old); i++ {
-		s := old[i]
-		packed, content, err := was.unpack(ctx, d, s.offset, limit)
+		at := old[i].offset
+		packed, content, err := v.unpack(ctx, d, at, limit)
 		if cerr := ctx.Err(); cerr != nil {
-			return o, cerr
+			return nil, nil, cerr
 		}
 		if err != nil {
-			continue
+			continue // stays packed
 		}
 		limit -= content
-		o.unpacked = append(o.unpacked, stream{offset: s.offset, packed: packed, content: content})
-		if oldGz {
-			if at, ok := member(was.file, was.size, was.packed+8); ok && len(old) < maxEntries {
-				old = append(old, stream{offset: at})
+		unpacked = append(unpacked, stream{offset: at, packed: packed, content: content})
+		if gz {
+			old = v.another(old)
+		}
+	}
+	if len(unpacked) == 0 {
+		return nil, nil, nil
+	}
+	return list, unpacked, nil
+}
+
+// another adds the member of a gzip file that follows what was unpacked, if there is one.
+func (v *view) another(list []stream) []stream {
+	if at, ok := member(v.file, v.size, v.packed+8); ok && len(list) < maxEntries {
+		return append(list, stream{offset: at})
+	}
+	return list
+}
+
+// take unpacks the streams of a new file that can be packed again.
+func (v *view) take(ctx context.Context, list []stream) ([]pack, error) {
+	var packs []pack
+	var hint deflate.Model
+	limit := unpackable(v.size)
+	for i := 0; i < len(list); i++ {
+		s := list[i]
+		n, err := deflate.Parse(io.NewSectionReader(v.file, s.offset, v.size-s.offset), limit, hint, v.w)
+		if cerr := ctx.Err(); cerr != nil {
+			return nil, cerr
+		}
+		if errors.Is(err, deflate.ErrOdd) {
+			if err := v.rewind(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		start := v.total + s.offset - v.packed
+		v.tell(s.offset, n.Packed, n.Length)
+		limit -= n.Length
+		hint = n.Model
+		packs = append(packs, pack{start: start, notes: n})
+		if s.packed == 0 {
+			list = v.another(list)
+		}
+	}
+	return packs, nil
+}
+
+// ErrUseless is for a basis that has little in common with a file: no recipe is made.
+var ErrUseless = errors.New("the basis has little in common with the file")
+
+const (
+	samples    = 16 << 20 // bytes of new streams of which samples are taken
+	sampleStep = 1 << 12
+)
+
+// promising looks whether the basis has some of a new file, before that is taken apart
+// with much more effort: a twentieth of the samples, or a quarter of the file as it is.
+func (m *matcher) promising(now *view, list []stream) bool {
+	same := now.size
+	found, all := 0, 0
+	d := deflate.NewDecoder(nil)
+	var b deflate.Block
+	for i, s := range list {
+		if same -= s.packed; s.packed == 0 {
+			same = 0
+		}
+		if i%(1+len(list)/256) != 0 {
+			continue
+		}
+		d.Reset(io.NewSectionReader(now.file, s.offset, now.size-s.offset))
+		for left := samples / min(len(list), 256); left > 0 && d.Next(&b) == nil; left -= len(b.Content) {
+			for at := 0; at+longSize+int(m.step) <= len(b.Content); at += sampleStep {
+				all++
+				for k := range m.step {
+					if rest := b.Content[at+int(k):]; m.has(rest) {
+						found++
+						break
+					}
+				}
 			}
 		}
 	}
-	return o, nil
+	return same > now.size/4 || all < 8 || found > all/20
 }
 
 // without drops the streams that another list has, too: as they are compressed they are

@@ -236,6 +236,13 @@ func (m *matcher) diff(ctx context.Context, file io.ReaderAt, size int64, emit f
 	return nil
 }
 
+// has reports whether the basis has the string that b begins with, at a place that is in
+// the table.
+func (m *matcher) has(b []byte) bool {
+	p := m.long[m.slot(b)]
+	return p > 0 && m.old.same(int64(p-1)*m.step, b[:longSize]) == longSize
+}
+
 // place remembers where a copy was from, the newest first.
 func (m *matcher) place(d int64) {
 	prev := d
