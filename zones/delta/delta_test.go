@@ -90,15 +90,3 @@ func FuzzApply(f *testing.F) {
 		}
 	})
 }
-
-// Budget: 50 MB/s (performance.md: at most 1 s for 25 MB).
-func BenchmarkMake(b *testing.B) {
-	basis := random(16 << 20)
-	file := bytes.Clone(basis)
-	copy(file[5<<20:], "changed")
-	b.SetBytes(int64(len(file)))
-	for b.Loop() {
-		r, _ := recipe(b, file, basis)
-		b.ReportMetric(100*float64(len(r))/float64(len(file)), "%")
-	}
-}

@@ -23,7 +23,7 @@ type page struct {
 const (
 	pageBits  = 13
 	pageSize  = 1 << pageBits
-	pageSlots = 2048 // 16 MiB
+	pageSlots = 1024 // 8 MiB
 )
 
 func newPages(r io.ReaderAt, size int64) *pages {

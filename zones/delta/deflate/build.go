@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 )
 
 // ErrNotes is for notes that do not fit the content: a damaged or hostile recipe.
@@ -176,7 +177,8 @@ func uvarint(p *[]byte) (int, error) {
 func (r *restorer) block() error {
 	flags := int(r.blocks[0])
 	r.blocks = r.blocks[1:]
-	b := &Block{Kind: flags & 3, Final: flags&flagFinal != 0, predicted: flags&flagTree != 0}
+	b := blocks.Get().(*Block)
+	b.Kind, b.Final, b.predicted = flags&3, flags&flagFinal != 0, flags&flagTree != 0
 	var err error
 	if flags&flagCount == 0 {
 		if r.count, err = uvarint(&r.blocks); err != nil {
@@ -203,7 +205,7 @@ func (r *restorer) block() error {
 		r.p.skip(r.count)
 		return nil
 	}
-	b.Tokens = make([]Token, r.count)
+	b.Tokens = slices.Grow(b.Tokens[:0], r.count)[:r.count]
 	for i := range b.Tokens {
 		if r.p.pos >= r.s.before+r.s.length {
 			return ErrNotes

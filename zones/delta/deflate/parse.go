@@ -60,7 +60,7 @@ func Parse(r io.Reader, limit int64, hint Model, w io.Writer) (*Notes, error) {
 	defer at.wait()
 	s := &segment{begins: true}
 	for end := false; !end; {
-		b := &Block{}
+		b := blocks.Get().(*Block)
 		switch err := d.Next(b); {
 		case err == io.EOF:
 			end = true

@@ -48,8 +48,32 @@ type rows struct {
 	queue []*segment
 }
 
-// pools keep the tables of predictors between streams.
-var pools [families * 16]sync.Pool
+// What is large is kept from stream to stream: the tables of predictors, tokens, content.
+var (
+	pools   [families * 16]sync.Pool
+	blocks  = sync.Pool{New: func() any { return new(Block) }}
+	buffers = sync.Pool{New: func() any { return new([]byte) }}
+)
+
+// release gives back what a segment had that is done.
+func (s *segment) release() {
+	for _, b := range s.blocks {
+		*b = Block{Tokens: b.Tokens[:0]}
+		blocks.Put(b)
+	}
+	buf := s.buf[:0]
+	s.blocks, s.buf = nil, nil
+	buffers.Put(&buf)
+}
+
+// room gives an empty slice that holds n bytes.
+func room(n int) []byte {
+	b := *buffers.Get().(*[]byte)
+	if cap(b) < n {
+		b = make([]byte, 0, n)
+	}
+	return b[:0]
+}
 
 func (r *rows) run(s *segment) {
 	p, ok := pools[r.model].Get().(*predictor)
@@ -66,6 +90,7 @@ func (r *rows) run(s *segment) {
 func (r *rows) add(s *segment) error {
 	if s.final && len(r.queue) == 0 { // nothing to do meanwhile
 		r.run(s)
+		defer s.release()
 		return r.take(s)
 	}
 	s.done = make(chan struct{})
@@ -86,6 +111,7 @@ func (r *rows) next() error {
 	s := r.queue[0]
 	r.queue = r.queue[1:]
 	<-s.done
+	defer s.release()
 	return r.take(s)
 }
 
@@ -97,11 +123,11 @@ func (r *rows) wait() {
 	r.queue = nil
 }
 
-// follow makes the segment that comes behind s, with room for some bytes of content.
-func (s *segment) follow(room int) *segment {
+// follow makes the segment that comes behind s, with room for n bytes of content.
+func (s *segment) follow(n int) *segment {
 	end := s.before + s.length
 	from := max(0, end-window)
-	n := &segment{buf: make([]byte, 0, window+room+ahead), before: end - from}
-	n.buf = append(n.buf, s.buf[from:end]...)
-	return n
+	next := &segment{buf: room(window + n + ahead), before: end - from}
+	next.buf = append(next.buf, s.buf[from:end]...)
+	return next
 }
