@@ -43,16 +43,8 @@ func TestStartOpensNoIdleSpace(t *testing.T) {
 	if err := s.instance.Mark(t.Context(), 2, []string{spaces.MarkWork, spaces.MarkLinks}, nil); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	said, says := io.Pipe()
-	done := make(chan error, 1)
-	go func() { done <- s.run(ctx, Stdio{Out: says, Err: io.Discard}) }()
-	line, err := bufio.NewReader(said).ReadString('\n')
-	url := serving.FindStringSubmatch(line)
-	if err != nil || url == nil {
-		t.Fatalf("%q, %v", line, err)
-	}
-	res, err := http.Get(url[1] + views.SignInURL())
+	url, stop := s.start(t)
+	res, err := http.Get(url + views.SignInURL())
 	if err != nil || res.StatusCode != http.StatusOK {
 		t.Fatal(res, err)
 	}
@@ -60,10 +52,7 @@ func TestStartOpensNoIdleSpace(t *testing.T) {
 	for i := 0; i < 500 && !(strings.Contains(log.String(), "task queue of a space") && strings.Contains(log.String(), "links of a space")); i++ {
 		time.Sleep(10 * time.Millisecond)
 	}
-	cancel()
-	if err := errors.Join(<-done, s.close()); err != nil {
-		t.Error(err)
-	}
+	stop()
 	for _, m := range regexp.MustCompile(`space=(\S+) `).FindAllStringSubmatch(log.String(), -1) {
 		if m[1] != "Spaces-2" {
 			t.Errorf("%s was opened", m[1])
@@ -71,6 +60,26 @@ func TestStartOpensNoIdleSpace(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "space=Spaces-2") {
 		t.Errorf("the space with marks was not opened:\n%s", log)
+	}
+}
+
+// start runs an open server, and returns its address and what stops and closes it.
+func (s *server) start(t testing.TB) (url string, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	said, says := io.Pipe()
+	done := make(chan error, 1)
+	go func() { done <- s.run(ctx, Stdio{Out: says, Err: io.Discard}) }()
+	line, err := bufio.NewReader(said).ReadString('\n')
+	found := serving.FindStringSubmatch(line)
+	if err != nil || found == nil {
+		t.Fatalf("the server says %q, %v", line, err)
+	}
+	return found[1], func() {
+		cancel()
+		if err := errors.Join(<-done, s.close()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"octopuses.dev/octopuses/app/agent"
 	"octopuses.dev/octopuses/app/api"
+	"octopuses.dev/octopuses/app/body"
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/app/runner"
 	"octopuses.dev/octopuses/app/targets"
@@ -254,6 +255,7 @@ func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) 
 		EnableTrustedProxyCheck: true, TrustedProxies: proxies, ProxyHeader: proxyHeader(proxies), EnableIPValidation: true, UnescapePath: false, ErrorHandler: refuse,
 	})
 	door := &api.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Version: s.version, BaseURL: func() string { return s.url }, Logs: apiLogs{}, AgentToken: s.agentToken, Log: s.log, Base: ctx}
+	app.Use(body.Guard)
 	app.Get("/healthz", func(c *fiber.Ctx) error { return c.SendString("ok\n") })
 	app.Get("/readyz", func(c *fiber.Ctx) error {
 		// Not the request's own context: fasthttp's is written to while a shutdown runs.

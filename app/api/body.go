@@ -15,69 +15,6 @@ import (
 	"octopuses.dev/octopuses/spaces/packages"
 )
 
-// body is the body of one request. Fiber does not enforce its limit when bodies are
-// streamed, and what is left unread would be taken for the next request, so all reading
-// goes through here.
-type body struct {
-	in   io.Reader
-	ours bool  // somebody sends it who may
-	done bool  // the end was seen; reading on would eat the next request
-	err  error // of the transfer; the connection is of no use any more
-}
-
-func (b *body) open(c *fiber.Ctx) {
-	if s := c.Context().RequestBodyStream(); s != nil {
-		b.in = s
-		return
-	}
-	b.in = bytes.NewReader(c.Request().Body())
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	if b.err != nil {
-		return 0, b.err
-	}
-	if b.done {
-		return 0, io.EOF
-	}
-	n, err := b.in.Read(p)
-	switch {
-	case err == io.EOF:
-		b.done = true
-	case err != nil:
-		b.err = err
-	}
-	return n, err
-}
-
-// finish reads a little of what is left, so that the client sees the answer and not a
-// reset, and closes the connection if there is more.
-func (b *body) finish(c *fiber.Ctx) {
-	if b.done || c.Method() == fiber.MethodGet && c.Request().Header.ContentLength() <= 0 {
-		return
-	}
-	spare := int64(drain)
-	if b.ours {
-		spare = drainOurs
-	}
-	_, _ = io.CopyN(io.Discard, b, spare+1)
-	if !b.done {
-		c.Context().SetConnectionClose()
-	}
-}
-
-// all reads the whole body, at most max bytes.
-func (b *body) all(max int) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(b, int64(max)+1))
-	if err != nil {
-		return nil, errs.Wrap(errs.Invalid, err, "The body of the request could not be read.")
-	}
-	if len(data) > max {
-		return nil, errs.New(errs.TooLarge, "The body is larger than the %d KiB that fit here.", max>>10)
-	}
-	return data, nil
-}
-
 // receive reads the body of a write before its handler runs, so that each of them
 // refuses alike what is too large or no JSON. Uploads are left to their handler.
 func (r *request) receive() error {
@@ -85,7 +22,7 @@ func (r *request) receive() error {
 		return nil
 	}
 	var err error
-	if r.payload, err = r.body.all(r.row.Limit()); err != nil || len(r.payload) == 0 {
+	if r.payload, err = r.body.All(r.row.Limit()); err != nil || len(r.payload) == 0 {
 		return err
 	}
 	if !json.Valid(r.payload) {
@@ -167,8 +104,8 @@ func (r *request) upload(max int64) (name string, file io.Reader, err error) {
 	if err != nil || !strings.HasPrefix(kind, "multipart/") || params["boundary"] == "" {
 		return "", nil, errs.New(errs.Invalid, "A package is uploaded as multipart/form-data.").WithHint("Send one part with a file name, such as web.1.2.3.zip.")
 	}
-	r.body.ours = true
-	parts := multipart.NewReader(io.LimitReader(&r.body, max+maxJSON), params["boundary"])
+	r.body.Ours = true
+	parts := multipart.NewReader(io.LimitReader(r.body, max+maxJSON), params["boundary"])
 	for {
 		part, err := parts.NextPart()
 		if err == io.EOF {

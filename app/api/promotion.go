@@ -144,7 +144,7 @@ func zoneInbox(r *request) error {
 }
 
 func zoneImport(r *request) error {
-	i, err := r.s.Zones.Import(r.ctx, r.space, r.actor, &r.body)
+	i, err := r.s.Zones.Import(r.ctx, r.space, r.actor, r.body)
 	if err != nil {
 		return err
 	}
@@ -247,7 +247,7 @@ func zoneExportReceipts(r *request) error {
 }
 
 func zoneImportReceipts(r *request) error {
-	n, err := r.s.Zones.ImportReceipts(r.ctx, r.space, r.actor, io.LimitReader(&r.body, (bundle.MaxReceipt+1)*(bundle.MaxReceipts+1)))
+	n, err := r.s.Zones.ImportReceipts(r.ctx, r.space, r.actor, io.LimitReader(r.body, (bundle.MaxReceipt+1)*(bundle.MaxReceipts+1)))
 	if err != nil {
 		return err
 	}

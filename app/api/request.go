@@ -12,6 +12,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"octopuses.dev/octopuses/app/body"
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/access"
@@ -27,7 +28,7 @@ type request struct {
 	s       *Server
 	ctx     context.Context // has the deadline; not the Context of fiber
 	row     Row
-	body    body
+	body    *body.Body
 	payload []byte // JSON of a write
 	user    instance.User
 	system  instance.Actor

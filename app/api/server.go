@@ -14,6 +14,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"octopuses.dev/octopuses/app/agent"
+	"octopuses.dev/octopuses/app/body"
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/errs"
@@ -84,8 +85,6 @@ const (
 	transferTime = 2 * time.Hour // for rows that move packages
 	maxJSON      = 1 << 20       // bytes
 	maxDocument  = 16 << 20      // bytes; a process with large scripts, 20,000 variables
-	drain        = 1 << 20       // bytes read off a refused body, so that the client sees why
-	drainOurs    = 256 << 20     // the same, of an upload by somebody who may: a full disk is told, too
 )
 
 // Routes mounts the table on app, and behind it JSON for what no row takes.
@@ -129,11 +128,10 @@ func (s *Server) serve(row Row) fiber.Handler {
 	return func(c *fiber.Ctx) (err error) {
 		ctx, cancel := context.WithTimeout(s.Base, limit)
 		defer cancel()
-		r := &request{Ctx: c, s: s, ctx: ctx, row: row}
-		r.body.open(c)
+		r := &request{Ctx: c, s: s, ctx: ctx, row: row, body: body.Of(c)}
 		c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
 		c.Set(fiber.HeaderCacheControl, "no-store")
-		defer r.body.finish(c)
+		defer r.body.Finish(c)
 		defer r.giveBack()
 		defer func() {
 			if p := recover(); p != nil {

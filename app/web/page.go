@@ -16,6 +16,7 @@ import (
 	"github.com/a-h/templ"
 	"github.com/gofiber/fiber/v2"
 
+	"octopuses.dev/octopuses/app/body"
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/access"
@@ -38,8 +39,7 @@ type request struct {
 	space      *spaces.Space
 	about      instance.Space
 	form       url.Values
-	upload     *transfer         // of rows that take files
-	parts      *multipart.Reader // of upload
+	parts      *multipart.Reader // of rows that take files
 	redirected bool
 }
 
@@ -133,7 +133,7 @@ func (r *request) readForm() error {
 	if limit == 0 {
 		limit = maxForm
 	}
-	b, err := r.body(limit)
+	b, err := body.Of(r.Ctx).All(limit)
 	if err != nil {
 		return err
 	}

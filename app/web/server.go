@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"runtime/debug"
 	"strings"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"octopuses.dev/octopuses/app/body"
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/errs"
@@ -95,6 +95,7 @@ func (s *Server) Routes(app *fiber.App) {
 }
 
 func (s *Server) static(c *fiber.Ctx) error {
+	defer body.Of(c).Finish(c)
 	f, ok := static.Open(c.Params("*"), c.Get(fiber.HeaderAcceptEncoding))
 	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
 	if !ok {
@@ -121,7 +122,7 @@ func (s *Server) serve(row route) fiber.Handler {
 		defer cancel()
 		r := &request{Ctx: c, s: s, ctx: ctx, id: spaces.NewULID(time.Now()), row: row}
 		headers(c)
-		defer r.finishParts()
+		defer body.Of(c).Finish(c)
 		defer func() {
 			if p := recover(); p != nil {
 				s.Log.Error("page panicked", "request", r.id, "path", c.Path(), "panic", p, "stack", string(debug.Stack()))
@@ -149,30 +150,6 @@ func headers(c *fiber.Ctx) {
 	c.Set(fiber.HeaderReferrerPolicy, "same-origin")
 	c.Set("Cross-Origin-Opener-Policy", "same-origin")
 	c.Set(fiber.HeaderCacheControl, "no-store")
-}
-
-// body reads at most max bytes of the request. What is too large is drained a little,
-// so that the browser sees the answer and not a reset.
-func (r *request) body(max int) ([]byte, error) {
-	tooLarge := errs.New(errs.TooLarge, "This is larger than the %d KiB that fit here.", max>>10)
-	in := r.Context().RequestBodyStream()
-	if in == nil {
-		b := r.Ctx.Body()
-		if len(b) > max {
-			return nil, tooLarge
-		}
-		return b, nil
-	}
-	b, err := io.ReadAll(io.LimitReader(in, int64(max)+1))
-	if err != nil {
-		return nil, errs.Wrap(errs.Invalid, err, "The request could not be read.")
-	}
-	if len(b) > max {
-		_, _ = io.CopyN(io.Discard, in, 1<<20)
-		r.Set(fiber.HeaderConnection, "close")
-		return nil, tooLarge
-	}
-	return b, nil
 }
 
 // sameOrigin refuses a form that another site made a browser send.
