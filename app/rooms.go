@@ -268,7 +268,7 @@ func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) 
 		return c.SendString("ready\n")
 	})
 	door.Routes(app)
-	pages := &web.Server{Instance: s.instance, Spaces: s.spaces, Version: s.version, Logs: taskLogs{}, Zones: webZones{s.zones}, Secure: secure, Base: ctx, Log: s.log}
+	pages := &web.Server{Instance: s.instance, Spaces: s.spaces, Version: s.version, Logs: taskLogs{}, Zones: s.zones, Linked: s.linked, Secure: secure, Base: ctx, Log: s.log}
 	pages.Routes(app)
 	return app, nil
 }
@@ -303,12 +303,6 @@ func (s *server) agentToken(secret, space string) agent.Token {
 		poll = ""
 	}
 	return agent.Token{URL: s.url, Pin: s.webPin, Secret: secret + "@" + space, Server: s.identity.Pin, Poll: poll, Space: space}
-}
-
-type webZones struct{ z *zones.Service }
-
-func (w webZones) Promote(ctx context.Context, s *spaces.Space, actor spaces.Actor, release spaces.ReleaseID, link spaces.LinkID) (spaces.Promotion, error) {
-	return w.z.Promote(ctx, s, actor, release, link, false)
 }
 
 // taskLogs gives the runner's logs the form of each door.

@@ -101,6 +101,32 @@ func (tx *ReadTx) Outbox(link LinkID, open bool, take int) ([]OutboxItem, error)
 	return list(tx, scanOutbox, `SELECT `+outboxColumns+` FROM zone_outbox`+f.sql()+` ORDER BY id DESC LIMIT ?`, append(f.args, take)...)
 }
 
+// MessageOf returns the newest message of a promotion. It needs ReleaseView.
+func (tx *ReadTx) MessageOf(id PromotionID) (OutboxItem, error) {
+	if _, err := tx.Promotion(id); err != nil {
+		return OutboxItem{}, err
+	}
+	o, err := scanOutbox(tx.queryRow(`SELECT `+outboxColumns+` FROM zone_outbox WHERE promotion_id = ? ORDER BY id DESC LIMIT 1`, int64(id)).Scan)
+	return o, notFound(err, "message", id.String())
+}
+
+// QueueLengths counts the messages that wait to be taken, by link.
+func (tx *ReadTx) QueueLengths() (map[LinkID]int, error) {
+	type row struct {
+		link LinkID
+		n    int
+	}
+	all, err := list(tx, func(scan func(...any) error) (row, error) {
+		var r row
+		return r, scan(&r.link, &r.n)
+	}, `SELECT link_id, count(*) FROM zone_outbox WHERE state IN ('queued', 'held') GROUP BY link_id`)
+	out := make(map[LinkID]int, len(all))
+	for _, r := range all {
+		out[r.link] = r.n
+	}
+	return out, err
+}
+
 // Deliverable lists what is to be sent over a link now, in its order.
 func (tx *ReadTx) Deliverable(link LinkID) ([]OutboxItem, error) {
 	return list(tx, scanOutbox, `SELECT `+outboxColumns+` FROM zone_outbox WHERE link_id = ? AND state = 'queued' ORDER BY seq`, int64(link))

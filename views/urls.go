@@ -62,6 +62,12 @@ func TaskURL(space, id string) string        { return TasksURL(space) + seg(id) 
 func TargetURL(space, id string) string      { return TargetsURL(space) + seg(id) }
 func EnvironmentURL(space, id string) string { return EnvironmentsURL(space) + seg(id) }
 func LifecycleURL(space, id string) string   { return LifecyclesURL(space) + seg(id) }
+func InboundURL(space, id string) string     { return PromotionsURL(space) + "/inbox" + seg(id) }
+func ImportBundleURL(space string) string    { return PromotionsURL(space) + "/import" }
+func ImportReceiptsURL(space string) string  { return OutboxURL(space) + "/receipts" }
+func BundleURL(space, id string) string      { return PromotionURL(space, id) + "/bundle" }
+func CardURL(space string) string            { return ZonesURL(space) + "/card" }
+func LinkURL(space, id string) string        { return ZonesURL(space) + "/links" + seg(id) }
 func PromotionURL(space, id string) string   { return PromotionsURL(space) + seg(id) }
 func PackageURL(space, id, version string) string {
 	return PackagesURL(space) + seg(id, version)

@@ -417,7 +417,7 @@ func promote(r *request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := r.s.Zones.Promote(r.ctx, r.space, r.actor, rel.ID, link); err != nil {
+	if _, err := r.s.Zones.Promote(r.ctx, r.space, r.actor, rel.ID, link, false); err != nil {
 		if errs.KindOf(err) == errs.Blocked {
 			return r.releaseWith(err, complaints(err, nil))
 		}
@@ -462,10 +462,10 @@ func compare(r *request) error {
 			}
 			in[name] = value
 		}
-		differences := func() (out []releases.Pair) {
+		differences := func() (out []projects.Pair) {
 			for _, name := range order {
 				if before[name] != after[name] {
-					out = append(out, releases.Pair{Name: name, Old: before[name], New: after[name]})
+					out = append(out, projects.Pair{Name: name, Old: before[name], New: after[name]})
 				}
 			}
 			return out
@@ -512,29 +512,6 @@ func frozenText(v variables.Variable) string {
 		return "(none)"
 	}
 	return *v.Value
-}
-
-func stepChanges(all []steps.StepDiff) (out []releases.StepChange) {
-	words := map[steps.Change]string{steps.Added: "added", steps.Removed: "removed", steps.Changed: "changed", steps.Moved: "moved"}
-	tones := map[steps.Change]ui.Tone{steps.Added: ui.Good, steps.Removed: ui.Bad, steps.Changed: ui.Waiting, steps.Moved: ui.Idle}
-	for _, d := range all {
-		if d.Change == steps.Same {
-			continue
-		}
-		c := releases.StepChange{Name: d.Name, Word: words[d.Change], Tone: tones[d.Change]}
-		if d.Change == steps.Moved {
-			c.Word = fmt.Sprintf("moved from %d to %d", d.From, d.To)
-		}
-		for _, f := range d.Fields {
-			x := releases.FieldChange{Name: f.Name, Old: f.Old, New: f.New, Sensitive: f.Sensitive}
-			for _, l := range f.Lines {
-				x.Lines = append(x.Lines, ui.DiffLine{Op: l.Op, Text: l.Text})
-			}
-			c.Fields = append(c.Fields, x)
-		}
-		out = append(out, c)
-	}
-	return out
 }
 
 func (r *request) deployWith(m releases.Deploy) (releases.Deploy, error) {

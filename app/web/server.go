@@ -22,6 +22,7 @@ import (
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/errs"
 	"octopuses.dev/octopuses/static"
+	"octopuses.dev/octopuses/zones"
 )
 
 // Server is the browser door. Fields are set before [Server.Routes].
@@ -29,8 +30,9 @@ type Server struct {
 	Instance *instance.Instance
 	Spaces   *spaces.Registry
 	Version  string
-	Logs     TaskLogs // nil: pages of tasks show no log
-	Zones    Zones    // nil: promotion is not offered
+	Logs     TaskLogs         // nil: pages of tasks show no log
+	Zones    *zones.Service   // nil: promotion is not offered
+	Linked   func(spaces.Ref) // told of a space whose links are to be kept from now on; may be nil
 	// MaxPackage is the limit of an uploaded package file in bytes; 0: 5 GiB.
 	MaxPackage int64
 	Secure     bool            // browsers reach us over TLS: cookies are Secure
@@ -57,12 +59,6 @@ type LogNode struct {
 type LogLine struct {
 	Time           time.Time
 	Category, Text string
-}
-
-// Zones does what needs keys of zones.
-type Zones interface {
-	// Promote starts to send a release over a link.
-	Promote(ctx context.Context, s *spaces.Space, actor spaces.Actor, release spaces.ReleaseID, link spaces.LinkID) (spaces.Promotion, error)
 }
 
 const (

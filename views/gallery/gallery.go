@@ -7,6 +7,7 @@ import (
 	"octopuses.dev/octopuses/views/account"
 	"octopuses.dev/octopuses/views/packages"
 	"octopuses.dev/octopuses/views/projects"
+	"octopuses.dev/octopuses/views/zones"
 )
 
 // Pages are all fixtures. An area adds its line here.
@@ -20,5 +21,6 @@ func Pages() []views.Fixture {
 	all = append(all, account.Fixtures()...)
 	all = append(all, projects.DashboardFixtures()...)
 	all = append(all, packages.Fixtures()...)
+	all = append(all, zones.Fixtures()...)
 	return all
 }
