@@ -14,8 +14,29 @@ import (
 	"octopuses.dev/octopuses/spaces/versions"
 )
 
-// Inbound is a release that came in a bundle and waits for a decision, or got one. Its
-// state is incomplete, verified, accepted, rejected or superseded.
+// InboundState is where a release that came in a bundle stands.
+type InboundState = string
+
+// The states of an inbound release. A rejected one is verified again when it is promoted
+// anew.
+const (
+	InboundIncomplete InboundState = "incomplete" // package files are missing
+	InboundVerified   InboundState = "verified"   // whole; a person decides
+	InboundAccepted   InboundState = "accepted"
+	InboundRejected   InboundState = "rejected"
+	InboundSuperseded InboundState = "superseded" // a later release of the project came whole
+)
+
+// WantState is where a package file that an inbound release needs stands.
+type WantState = string
+
+// The states of a wanted file.
+const (
+	WantMissing WantState = "missing"
+	WantHere    WantState = "here"
+)
+
+// Inbound is a release that came in a bundle and waits for a decision, or got one.
 type Inbound struct {
 	ID            InboundID
 	LinkID        LinkID
@@ -27,7 +48,7 @@ type Inbound struct {
 	Version       string
 	CoreDigest    string
 	PromotionULID string
-	State         string
+	State         InboundState
 	Reason        string
 	ProjectID     ProjectID // 0 before acceptance
 	ReleaseID     ReleaseID
@@ -83,7 +104,7 @@ func (tx *Tx) AddInbound(in InboundInput) (Inbound, error) {
 		return Inbound{}, errs.New(errs.Blocked, "Release %s was here before with the core digest %s and now comes with %s.", in.Version, core[:12], in.CoreDigest[:12]).WithHint("A release cannot change after it left. Ask whoever sent it.")
 	}
 	if old, err := scanInbound(tx.queryRow(`SELECT `+inboundColumns+` FROM `+inboundFrom+` WHERE i.link_id = ? AND i.release_ulid = ?`, int64(in.Link), in.ReleaseULID).Scan); err == nil {
-		if old.State == "rejected" {
+		if old.State == InboundRejected {
 			// Sent again as a new promotion, it is up for a new decision.
 			if err := tx.update(`UPDATE inbound SET state = 'verified', reason = '', decided_at = NULL, decided_by = '', promotion_ulid = ?, inbox_id = ? WHERE id = ?`, in.PromotionULID, in.Inbox, int64(old.ID)); err != nil {
 				return old, err
@@ -114,7 +135,7 @@ func (tx *Tx) completeness(id InboundID) (Inbound, error) {
 	if err != nil {
 		return i, err
 	}
-	if i.State == "incomplete" && i.Missing == 0 {
+	if i.State == InboundIncomplete && i.Missing == 0 {
 		if err := tx.update(`UPDATE inbound SET state = 'verified' WHERE id = ?`, int64(id)); err != nil {
 			return i, err
 		}
@@ -233,8 +254,8 @@ func (tx *Tx) AcceptInbound(in Acceptance) (Release, error) {
 		return Release{}, err
 	}
 	switch i.State {
-	case "verified":
-	case "incomplete":
+	case InboundVerified:
+	case InboundIncomplete:
 		return Release{}, errs.New(errs.Blocked, "%d of %d package files of this release are not here yet.", i.Missing, i.Wanted).WithHint("Wait for the link, or bring them as files.")
 	default:
 		return Release{}, errs.New(errs.Stale, "This release is %s already.", i.State)
@@ -397,7 +418,7 @@ func (tx *Tx) RejectInbound(id InboundID, reason string) (Inbound, error) {
 	if err != nil {
 		return i, err
 	}
-	if i.State != "verified" && i.State != "incomplete" {
+	if i.State != InboundVerified && i.State != InboundIncomplete {
 		return i, errs.New(errs.Stale, "This release is %s already.", i.State)
 	}
 	if strings.TrimSpace(reason) == "" || len(reason) > 2000 {
@@ -460,7 +481,7 @@ func (tx *ReadTx) Offered(link LinkID, digest string) (Offer, error) {
 
 // BlobSent notes that the peer fetched a file, and what that cost on the wire.
 func (tx *Tx) BlobSent(link LinkID, digest string, bytes int64) error {
-	_, err := tx.exec(`UPDATE promotion SET bytes_sent = bytes_sent + ?, updated_at = ? WHERE link_id = ? AND release_id IN (SELECT release_id FROM release_package WHERE digest = ?) AND state IN ('queued', 'sending', 'delivered')`, bytes, formatTime(tx.Now), int64(link), digest)
+	_, err := tx.exec(`UPDATE promotion SET bytes_sent = bytes_sent + ?, updated_at = ? WHERE link_id = ? AND release_id IN (SELECT release_id FROM release_package WHERE digest = ?) AND state IN ('queued', 'delivered')`, bytes, formatTime(tx.Now), int64(link), digest)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,19 @@ const (
 	MessageReceipt = "receipt"
 )
 
+// OutboxState is where a message on its way out stands.
+type OutboxState = string
+
+// The states of a message in the outbox. A held one can be queued again; the last three
+// are final.
+const (
+	OutboxQueued   OutboxState = "queued"
+	OutboxHeld     OutboxState = "held"
+	OutboxAcked    OutboxState = "acked" // durably at the peer's
+	OutboxRefused  OutboxState = "refused"
+	OutboxCanceled OutboxState = "canceled"
+)
+
 // OutboxItem is a message on its way out.
 type OutboxItem struct {
 	ID           int64
@@ -38,7 +51,7 @@ type OutboxItem struct {
 	Message      []byte
 	PromotionID  PromotionID // 0: none
 	ReleaseULID  string
-	State        string // queued, held, acked, refused, canceled
+	State        OutboxState
 	Attempts     int
 	NextAt       time.Time
 	LastError    string
@@ -143,14 +156,14 @@ func (tx *Tx) Acknowledge(digest string) error {
 	if err != nil {
 		return notFound(err, "message", digest)
 	}
-	if o.State == "acked" {
+	if o.State == OutboxAcked {
 		return nil
 	}
 	if err := tx.update(`UPDATE zone_outbox SET state = 'acked', acked_at = ?, last_error = '' WHERE id = ?`, formatTime(tx.Now), o.ID); err != nil {
 		return err
 	}
 	if o.PromotionID != 0 {
-		if err := tx.promotionState(o.PromotionID, "delivered", "", "queued", "sending", "handed over", "held"); err != nil {
+		if err := tx.promotionState(o.PromotionID, PromotionDelivered, "", PromotionQueued, PromotionHandedOver, PromotionHeld); err != nil {
 			return err
 		}
 	}
@@ -188,7 +201,7 @@ func (tx *Tx) MessageRefused(digest, reason string) error {
 	tx.record(Event{Category: "MessageRefused", Entity: "link", EntityID: o.LinkID.String(), Message: fmt.Sprintf("The peer refused message %d (%s): %s", o.Seq, o.Kind, reason)})
 	tx.changed("outbox", "link/"+o.LinkID.String())
 	if o.PromotionID != 0 {
-		return tx.promotionState(o.PromotionID, "refused", reason, "queued", "sending", "handed over")
+		return tx.promotionState(o.PromotionID, PromotionRefused, reason, PromotionQueued, PromotionHandedOver)
 	}
 	return nil
 }
@@ -204,18 +217,18 @@ func (tx *Tx) HandedOver(digests []string) error {
 }
 
 // SetOutbox holds, retries or cancels a queued message. It needs LinkAdminister.
-func (tx *Tx) SetOutbox(id int64, state string) error {
+func (tx *Tx) SetOutbox(id int64, state OutboxState) error {
 	if err := tx.require(access.LinkAdminister, access.Scope{}); err != nil {
 		return err
 	}
-	if state != "queued" && state != "held" && state != "canceled" {
+	if state != OutboxQueued && state != OutboxHeld && state != OutboxCanceled {
 		return errs.New(errs.Invalid, "A message can be queued, held or canceled.")
 	}
 	o, err := scanOutbox(tx.queryRow(`SELECT `+outboxColumns+` FROM zone_outbox WHERE id = ?`, id).Scan)
 	if err != nil {
 		return notFound(err, "message", fmt.Sprint(id))
 	}
-	if o.State != "queued" && o.State != "held" {
+	if o.State != OutboxQueued && o.State != OutboxHeld {
 		return errs.New(errs.Blocked, "The message is %s already.", o.State)
 	}
 	if err := tx.update(`UPDATE zone_outbox SET state = ? WHERE id = ?`, state, id); err != nil {
@@ -225,8 +238,8 @@ func (tx *Tx) SetOutbox(id int64, state string) error {
 		return err
 	}
 	if o.PromotionID != 0 {
-		to := map[string]string{"queued": "queued", "held": "held", "canceled": "canceled"}[state]
-		if err := tx.promotionState(o.PromotionID, to, "", "queued", "held", "sending", "handed over"); err != nil {
+		to := map[OutboxState]PromotionState{OutboxQueued: PromotionQueued, OutboxHeld: PromotionHeld, OutboxCanceled: PromotionCanceled}[state]
+		if err := tx.promotionState(o.PromotionID, to, "", PromotionQueued, PromotionHeld, PromotionHandedOver); err != nil {
 			return err
 		}
 	}

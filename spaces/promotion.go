@@ -11,9 +11,28 @@ import (
 	"octopuses.dev/octopuses/spaces/variables"
 )
 
-// Promotion is a release on its way to another space. Its state goes preparing, queued,
-// sending, delivered and then follows the receipts: accepted, deploying, deployed; side
-// exits are held, canceled, handed over, refused, rejected and failed.
+// PromotionState is where a promotion stands.
+type PromotionState = string
+
+// The states of a promotion. It goes from preparing to delivered by what this server
+// does; from then on it follows the receipts of the other side. Deployed and failed can
+// still change: the release may be deployed again there.
+const (
+	PromotionPreparing  PromotionState = "preparing"   // stored; not sealed and signed yet
+	PromotionQueued     PromotionState = "queued"      // in the outbox
+	PromotionHandedOver PromotionState = "handed over" // in the outbox, to be carried as a file
+	PromotionHeld       PromotionState = "held"        // a person keeps it back
+	PromotionCanceled   PromotionState = "canceled"
+	PromotionDelivered  PromotionState = "delivered"
+	PromotionRefused    PromotionState = "refused"  // by the other side's program
+	PromotionRejected   PromotionState = "rejected" // by a person there
+	PromotionAccepted   PromotionState = "accepted"
+	PromotionDeploying  PromotionState = "deploying"
+	PromotionDeployed   PromotionState = "deployed"
+	PromotionFailed     PromotionState = "failed" // to be prepared, or its deployment there
+)
+
+// Promotion is a release on its way to another space.
 type Promotion struct {
 	ID          PromotionID
 	ULID        string
@@ -25,7 +44,7 @@ type Promotion struct {
 	Version     string
 	CoreDigest  string
 	Digest      string // of the signed message; "" while preparing
-	State       string
+	State       PromotionState
 	Reason      string
 	ByHand      bool
 	BytesTotal  int64
@@ -100,8 +119,8 @@ func (tx *Tx) CreatePromotion(release ReleaseID, link LinkID, byHand bool) (Prom
 	for _, pkg := range r.Packages {
 		total += pkg.Size
 	}
-	n, err := tx.insert(`INSERT INTO promotion (ulid, link_id, project_id, release_id, release_ulid, version, state, by_hand, bytes_total, created_at, created_by, updated_at) VALUES (?, ?, ?, ?, ?, ?, 'preparing', ?, ?, ?, ?, ?)`,
-		NewULID(tx.Now), int64(link), int64(p.ID), int64(r.ID), r.ULID, r.Version, byHand, total, formatTime(tx.Now), tx.Actor.Name, formatTime(tx.Now))
+	n, err := tx.insert(`INSERT INTO promotion (ulid, link_id, project_id, release_id, release_ulid, version, state, by_hand, bytes_total, created_at, created_by, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		NewULID(tx.Now), int64(link), int64(p.ID), int64(r.ID), r.ULID, r.Version, PromotionPreparing, byHand, total, formatTime(tx.Now), tx.Actor.Name, formatTime(tx.Now))
 	if err != nil {
 		return Promotion{}, err
 	}
@@ -146,9 +165,9 @@ func (tx *Tx) PromotionQueued(id PromotionID, digest string, seq int64) error {
 	if err != nil {
 		return err
 	}
-	state := "queued"
+	state := PromotionQueued
 	if p.ByHand {
-		state = "handed over"
+		state = PromotionHandedOver
 	}
 	tx.record(Event{Category: "PromotionSigned", Entity: "release", EntityID: p.ReleaseID.String(), ProjectID: p.ProjectID, Reference: p.ULID, Message: fmt.Sprintf("Release %s was signed for %s (message %d, sha256 %s)", p.Version, p.LinkName, seq, digest)})
 	tx.changed("promotions", "project/"+p.ProjectID.String())
@@ -156,7 +175,7 @@ func (tx *Tx) PromotionQueued(id PromotionID, digest string, seq int64) error {
 }
 
 // promotionState moves a promotion on, if it is in one of the states from.
-func (tx *Tx) promotionState(id PromotionID, state, reason string, from ...string) error {
+func (tx *Tx) promotionState(id PromotionID, state PromotionState, reason string, from ...PromotionState) error {
 	p, err := tx.promotion(id)
 	if err != nil {
 		return err
@@ -174,7 +193,7 @@ func (tx *Tx) promotionState(id PromotionID, state, reason string, from ...strin
 
 // PromotionFailed stores why a promotion could not be prepared.
 func (tx *Tx) PromotionFailed(id PromotionID, reason string) error {
-	return tx.promotionState(id, "failed", reason, "preparing")
+	return tx.promotionState(id, PromotionFailed, reason, PromotionPreparing)
 }
 
 // PromotionProgress notes how many bytes of packages went over the link.

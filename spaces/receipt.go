@@ -99,7 +99,7 @@ func (tx *Tx) foldPromotion(link LinkID, releaseULID string) error {
 	}
 	state, reason := "", ""
 	for _, f := range facts {
-		next := map[string]string{"received": "delivered", "accepted": "accepted", "rejected": "rejected", "refused": "refused", "deployment-queued": "deploying", "deployment-started": "deploying", "deployment-succeeded": "deployed", "deployment-failed": "failed", "deployment-canceled": "accepted"}[f.kind]
+		next := map[string]PromotionState{"received": PromotionDelivered, "accepted": PromotionAccepted, "rejected": PromotionRejected, "refused": PromotionRefused, "deployment-queued": PromotionDeploying, "deployment-started": PromotionDeploying, "deployment-succeeded": PromotionDeployed, "deployment-failed": PromotionFailed, "deployment-canceled": PromotionAccepted}[f.kind]
 		if next != "" {
 			state, reason = next, f.reason
 		}

@@ -34,7 +34,7 @@ func (z *Service) Promote(ctx context.Context, s *spaces.Space, actor spaces.Act
 // Resume goes on with promotions that a crash left in preparation.
 func (z *Service) Resume(ctx context.Context, s *spaces.Space) error {
 	open, err := spaces.View(ctx, s, spaces.Server(), func(tx *spaces.ReadTx) ([]spaces.Promotion, error) {
-		return tx.Promotions(spaces.PromotionFilter{State: "preparing"})
+		return tx.Promotions(spaces.PromotionFilter{State: spaces.PromotionPreparing})
 	})
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func (z *Service) prepare(ctx context.Context, s *spaces.Space, p spaces.Promoti
 		return fmt.Errorf("read prepared promotion: %w", err)
 	}
 	return spaces.Do(ctx, s, spaces.Server(), func(tx *spaces.Tx) error {
-		if now, err := tx.Promotion(p.ID); err != nil || now.State != "preparing" {
+		if now, err := tx.Promotion(p.ID); err != nil || now.State != spaces.PromotionPreparing {
 			return err
 		}
 		item, err := tx.Enqueue(p.LinkID, spaces.MessageBundle, p.ID, p.ReleaseULID, func(place spaces.Place) ([]byte, string, error) {
