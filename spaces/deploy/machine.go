@@ -280,7 +280,10 @@ func (t *turn) again() {
 			switch w.State {
 			case Starting:
 				if t.s.Status == StatusCanceling {
-					break // it may never have begun, and need not now
+					// It need not begin now, but it may have: its end is waited for, and a
+					// target that never heard of it says so.
+					t.do(WatchExecution{Execution: w.Execution, Step: i, Action: w.Action, Target: r.Target, Attempt: w.Attempt})
+					break
 				}
 				t.do(StartExecution{Execution: w.Execution, Step: i, Action: w.Action, Target: r.Target, Attempt: w.Attempt})
 			case Working:
