@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"octopuses.dev/octopuses/app/targets"
@@ -41,24 +42,28 @@ func (t *run) deploy(ctx context.Context) error {
 		return err
 	}
 	d.machine = d.compiler.Machine()
+	first := deploy.Event(deploy.TaskStarted{})
 	if d.state.Status == deploy.StatusNew {
 		t.log.say("Info", fmt.Sprintf("Deploying %s release %s to %s", work.Project.Name, work.Release.Version, work.Environment.Name))
 		for _, warning := range work.Plan.Warnings {
 			t.log.say("Warning", warning)
 		}
-		d.events <- deploy.TaskStarted{}
 	} else {
 		t.log.say("Verbose", "The server was restarted; the deployment goes on where it was.")
-		d.events <- deploy.ServerRestarted{}
+		first = deploy.ServerRestarted{}
 	}
-	return d.loop(ctx)
+	return d.loop(ctx, first)
 }
 
-// loop takes events until the deployment has ended.
-func (d *deployment) loop(ctx context.Context) error {
+// loop takes events until the deployment has ended. The first comes before what people
+// did meanwhile: what a restart begins again was decided before it, and only that.
+func (d *deployment) loop(ctx context.Context, first deploy.Event) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // watchers end with the deployment
-	d.poke()       // somebody may have cancelled or answered while nobody listened
+	if done, err := d.take(ctx, first); err != nil || done {
+		return err
+	}
+	d.poke() // somebody may have cancelled or answered while nobody listened
 	for {
 		var e deploy.Event
 		select {
@@ -135,8 +140,11 @@ func (d *deployment) take(ctx context.Context, e deploy.Event) (done bool, err e
 	}
 	d.tellSteps(d.state, next)
 	d.state = next
+	if e, ok := e.(deploy.ExecutionFinished); ok {
+		d.forget(ctx, e.Execution)
+	}
 	for _, c := range commands {
-		if d.perform(ctx, c) {
+		if d.perform(ctx, c, restarted) {
 			done = true
 		}
 	}
@@ -193,12 +201,13 @@ func (d *deployment) tellSteps(before, after deploy.State) {
 	}
 }
 
-// perform does a stored command. It must do no harm when it is done again.
-func (d *deployment) perform(ctx context.Context, c deploy.Command) (finished bool) {
+// perform does a stored command. It must do no harm when it is done again, which it is,
+// perhaps, after a restart.
+func (d *deployment) perform(ctx context.Context, c deploy.Command, again bool) (finished bool) {
 	switch c := c.(type) {
 	case deploy.StartExecution:
 		state := d.state
-		go d.start(ctx, c, state)
+		go d.start(ctx, c, state, again)
 	case deploy.WatchExecution:
 		go d.watch(ctx, deploy.StartExecution(c), true)
 	case deploy.CancelExecution:
@@ -231,6 +240,11 @@ func (d *deployment) broken(ctx context.Context, c deploy.StartExecution, err er
 	d.send(ctx, deploy.ExecutionFinished{Execution: c.Execution, State: deploy.Broken, Message: errs.TextOf(err)})
 }
 
+func (d *deployment) unknown(ctx context.Context, c deploy.StartExecution, message string) {
+	d.log.target(c.Step, d.targetName(c.Target), c.Execution, "Warning", message)
+	d.send(ctx, deploy.ExecutionUnknown{Execution: c.Execution, Message: message})
+}
+
 func (d *deployment) transport(ctx context.Context, target string) (targets.Transport, error) {
 	id, err := spaces.ParseTargetID(target)
 	if err != nil {
@@ -244,8 +258,9 @@ func (d *deployment) transport(ctx context.Context, target string) (targets.Tran
 }
 
 // start brings package and work to a target. As long as it is certain that the target
-// never got the work, being out of reach is a failure; otherwise it is unknown.
-func (d *deployment) start(ctx context.Context, c deploy.StartExecution, state deploy.State) {
+// never got the work, being out of reach is a failure; otherwise it is unknown. again
+// says that the server was restarted: the one before may have brought it.
+func (d *deployment) start(ctx context.Context, c deploy.StartExecution, state deploy.State, again bool) {
 	spec, err := d.compiler.Compile(&state, c)
 	if err != nil {
 		d.broken(ctx, c, err)
@@ -253,7 +268,7 @@ func (d *deployment) start(ctx context.Context, c deploy.StartExecution, state d
 	}
 	spec.Space = d.space.Name()
 	name := d.targetName(c.Target)
-	deadline, pause, mayHaveIt, told := time.Now().Add(d.r.cfg.Reach), 200*time.Millisecond, false, false
+	deadline, pause, mayHaveIt, told := time.Now().Add(d.r.cfg.Reach), 200*time.Millisecond, again, false
 	for {
 		sent, err := d.deliver(ctx, c, spec)
 		if err == nil {
@@ -266,7 +281,11 @@ func (d *deployment) start(ctx context.Context, c deploy.StartExecution, state d
 			return
 		}
 		if !errors.Is(err, errs.Unavailable) && !errors.Is(err, errs.Busy) {
-			d.broken(ctx, c, err)
+			if again && !sent {
+				d.unknown(ctx, c, "The server was restarted while the work was handed over, and cannot hand it over now. "+errs.TextOf(err))
+			} else {
+				d.broken(ctx, c, err)
+			}
 			return
 		}
 		mayHaveIt = mayHaveIt || sent && !neverArrived(err)
@@ -276,7 +295,7 @@ func (d *deployment) start(ctx context.Context, c deploy.StartExecution, state d
 		}
 		if time.Now().After(deadline) {
 			if mayHaveIt {
-				d.send(ctx, deploy.ExecutionUnknown{Execution: c.Execution, Message: "The target went out of reach while the work was handed over."})
+				d.unknown(ctx, c, "The target went out of reach while the work was handed over.")
 			} else {
 				d.broken(ctx, c, errs.New(errs.Unavailable, "The target could not be reached for %s; nothing was started on it. %s", d.r.cfg.Reach, errs.TextOf(err)))
 			}
@@ -371,9 +390,6 @@ func (d *deployment) watch(ctx context.Context, c deploy.StartExecution, accepte
 			accepted = true
 		}
 		if u.Status.State.Final() || u.Status.State == execution.Absent {
-			if u.Status.State != execution.Unknown && u.Status.State != execution.Absent {
-				d.forget(ctx, tr, c.Execution)
-			}
 			return
 		}
 	}
@@ -388,9 +404,23 @@ func (d *deployment) noteState(ctx context.Context, st execution.Status) {
 	}
 }
 
-// forget lets the target clean up, once the end is stored here. A target that does not
-// hear it keeps a folder; nothing depends on it.
-func (d *deployment) forget(ctx context.Context, tr targets.Transport, id string) {
+// forget lets the target clean up, once the end is stored here: until then its own word
+// is the only one. It waits a little, so that no copy of the work that is still on its
+// way finds a target that does not know it. A target that does not hear it keeps a
+// folder, which goes in time.
+func (d *deployment) forget(ctx context.Context, id string) {
+	target := ""
+	for _, s := range d.state.Steps {
+		for _, r := range s.Runs {
+			if slices.ContainsFunc(r.Works, func(w deploy.Work) bool { return w.Execution == id }) {
+				target = r.Target
+			}
+		}
+	}
+	tr, err := d.transport(ctx, target)
+	if err != nil {
+		return // removed while it worked
+	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	time.AfterFunc(3*time.Second, func() {
 		defer stop()
