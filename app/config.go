@@ -13,6 +13,8 @@ import (
 
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/pflag"
+
+	"octopuses.dev/octopuses/spaces"
 )
 
 // Config is what the server is told from outside. Each field is described by the
@@ -40,6 +42,8 @@ type Config struct {
 	AdminUsername string
 	AdminPassword string
 	AdminAPIKey   string
+
+	committed func(*spaces.Space) // spaces.Config.Committed, for tests
 }
 
 // Ports that are taken when an address is not given.

@@ -25,6 +25,9 @@ type Config struct {
 	IdleAfter time.Duration    // a space unused for so long is closed; 0: 5 minutes
 	Wake      func(Ref)        // told after the commit of work for the runner or the link worker; nil: nobody
 	Marks     Marks            // nil: a starting server looks at no space by itself
+	// Committed is called after each commit, before anybody else hears of it. Nil except in
+	// tests, which end the process there and look what the next one makes of the file.
+	Committed func(*Space)
 }
 
 // Registry opens spaces on first use, closes idle ones and bounds how many are

@@ -42,6 +42,7 @@ type Space struct {
 	read     *sql.DB
 	packages *packages.Store
 	hub      *Hub
+	seen     func(*Space) // Config.Committed
 
 	registry *Registry
 	leases   int       // guarded by Registry.mu
@@ -135,7 +136,7 @@ func openSpace(ctx context.Context, ref Ref, dir string, cfg Config) (*Space, er
 	if err := migrations.Apply(ctx, file, migrations.Space); err != nil {
 		return nil, fmt.Errorf("open space %s: %w", ref.Folder, err)
 	}
-	s := &Space{ref: ref, dir: dir, now: cfg.Now, hub: NewHub(), log: cfg.Logger.With("space", ref.ID)}
+	s := &Space{ref: ref, dir: dir, now: cfg.Now, hub: NewHub(), seen: cfg.Committed, log: cfg.Logger.With("space", ref.ID)}
 	s.name.Store(&ref.Name)
 	var err error
 	if s.write, err = migrations.Open(file, false); err != nil {

@@ -118,6 +118,9 @@ func Update[T any](ctx context.Context, s *Space, actor Actor, f func(tx *Tx) (T
 	if err := sqltx.Commit(); err != nil {
 		return zero, storeError(err)
 	}
+	if s.seen != nil {
+		s.seen(s)
+	}
 	if (tx.isChanged(TopicQueue) || tx.isChanged(TopicLinks)) && s.registry != nil {
 		s.registry.cfg.Wake(s.ref)
 	}
