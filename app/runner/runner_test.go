@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,6 +43,7 @@ type bench struct {
 	server pin.Identity
 	env    spaces.Environment
 	stop   func()
+	down   func() // stops the agent
 }
 
 func newBench(t testing.TB) *bench {
@@ -86,7 +88,8 @@ func (b *bench) agent(name string) {
 	run, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- a.Run(run) }()
-	b.t.Cleanup(func() { cancel(); <-done })
+	b.down = sync.OnceFunc(func() { cancel(); <-done })
+	b.t.Cleanup(b.down)
 	update(b, func(tx *spaces.Tx) (spaces.Target, error) {
 		return tx.CreateTarget(spaces.TargetInput{Name: name, Style: spaces.StyleListening, URI: "https://" + <-ready + "/", Thumbprint: a.Pin(), Environments: []spaces.EnvironmentID{b.env.ID}, Tags: []string{"web"}})
 	})
@@ -252,6 +255,44 @@ func TestServerRestartGoesOn(t *testing.T) {
 		if n := strings.Count(log, fmt.Sprintf("tick %d\n", i)); n != 1 {
 			t.Errorf("tick %d stands %d times in the log:\n%s", i, n, log)
 		}
+	}
+}
+
+// Out of reach for a server that was restarted since the work was decided, a target may
+// have the work of the server before: a person says how it goes on.
+func TestRestartWhileWorkIsHandedOver(t *testing.T) {
+	b := newBench(t)
+	p := b.project(scriptStep("Once", "echo once"))
+	b.down()
+	planned := func(d spaces.Deployment) {
+		b.await(d.TaskID, func(spaces.Task) bool {
+			all, err := spaces.View(ctx, b.space, spacetest.Manager(), func(tx *spaces.ReadTx) ([]spaces.Execution, error) { return tx.Executions(d.TaskID) })
+			return err == nil && len(all) == 1
+		})
+	}
+	d := b.deploy(p)
+	planned(d)
+	b.stop()
+	b.start()
+	task, log := b.await(d.TaskID, func(t spaces.Task) bool { return t.HasPendingInterruptions || t.State.Finished() })
+	if task.State != spaces.Executing || strings.Contains(log, "nothing was started") {
+		t.Errorf("%s\n%s", task.State, log)
+	}
+	asked, err := spaces.View(ctx, b.space, spacetest.Manager(), func(tx *spaces.ReadTx) ([]spaces.Interruption, error) { return tx.Interruptions(d.TaskID) })
+	if err != nil || len(asked) != 1 || asked[0].Title != "How did step 'Once' end on 'web-01'?" {
+		t.Fatalf("%+v, %v", asked, err)
+	}
+	update(b, func(tx *spaces.Tx) (spaces.Interruption, error) {
+		return tx.AnswerInterruption(asked[0].ID, "Failed", "It is switched off.")
+	})
+	if task, log := b.await(d.TaskID, finished); task.State != spaces.TaskFailed {
+		t.Errorf("%s\n%s", task.State, log)
+	}
+	// Without a restart it is certain.
+	d = b.deploy(p)
+	planned(d)
+	if task, log := b.await(d.TaskID, finished); task.State != spaces.TaskFailed || !strings.Contains(log, "nothing was started") {
+		t.Errorf("%s\n%s", task.State, log)
 	}
 }
 
