@@ -139,9 +139,14 @@ func (s *server) startWork(life *lifetime, stage *stage) {
 	life.loop(stage, "zone links", s.runLinks)
 }
 
-// runLinks keeps the links of spaces that dial peers.
+// runLinks keeps the links of spaces that dial peers, and first goes on with promotions
+// that a crash left in preparation.
 func (s *server) runLinks(ctx context.Context) error {
 	dialing, err := s.marked(ctx, spaces.MarkLinks)
+	if err != nil {
+		return err
+	}
+	busy, err := s.marked(ctx, spaces.MarkWork)
 	if err != nil {
 		return err
 	}
@@ -162,6 +167,18 @@ func (s *server) runLinks(ctx context.Context) error {
 	}
 	for _, ref := range dialing {
 		begin(ref)
+	}
+	for _, ref := range busy {
+		if running[ref.Folder] {
+			continue
+		}
+		// Nobody dials for it, and a promotion that is carried by hand waits for no wire.
+		group.Go(func() {
+			err := s.within(ctx, ref, func(space *spaces.Space) error { return s.zones.Resume(ctx, space) })
+			if err != nil && ctx.Err() == nil {
+				s.log.Error("resume promotions", "space", ref.ID, "err", err)
+			}
+		})
 	}
 	for {
 		select {

@@ -218,6 +218,11 @@ func requires(p *steps.Process) []string {
 // ExportBundle writes the file of a promotion: the very message that goes over the wire,
 // with the package files unless they are left out. It needs BundleExport.
 func (z *Service) ExportBundle(ctx context.Context, s *spaces.Space, actor spaces.Actor, promotion spaces.PromotionID, withPackages bool, w io.Writer) error {
+	if requireAny(actor, access.BundleExport) == nil { // it may be in preparation still
+		if err := z.Resume(ctx, s); err != nil {
+			return err
+		}
+	}
 	type export struct {
 		item spaces.OutboxItem
 		p    spaces.Promotion
