@@ -137,6 +137,37 @@ func (s *server) within(ctx context.Context, ref spaces.Ref, f func(*spaces.Spac
 func (s *server) startWork(life *lifetime, stage *stage) {
 	life.loop(stage, "task runner", s.runner.Run)
 	life.loop(stage, "zone links", s.runLinks)
+	life.loop(stage, "leftovers", s.tidy)
+}
+
+// tidy removes what a process that was killed left half done, and once a day what nobody
+// goes on with. A folder that cannot be removed is tried again by the next start.
+func (s *server) tidy(ctx context.Context) error {
+	folders, err := s.instance.DeletedFolders(ctx)
+	if err != nil {
+		return err
+	}
+	for _, folder := range folders {
+		err := s.spaces.Delete(folder)
+		if err == nil {
+			err = s.instance.FolderGone(ctx, folder)
+		}
+		if err != nil {
+			s.log.Error("remove folder of deleted space", "folder", folder, "err", err)
+		}
+	}
+	day := time.NewTicker(24 * time.Hour)
+	defer day.Stop()
+	for {
+		if err := s.spaces.Tidy(s.began); err != nil {
+			s.log.Error("remove unfinished files", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-day.C:
+		}
+	}
 }
 
 // runLinks keeps the links of spaces that dial peers, and first goes on with promotions

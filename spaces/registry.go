@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"octopuses.dev/octopuses/spaces/errs"
+	"octopuses.dev/octopuses/spaces/packages"
 	"octopuses.dev/octopuses/spaces/secrets"
 )
 
@@ -76,11 +77,47 @@ func (r *Registry) Create(ctx context.Context, name, slug string) (folder string
 	now := r.cfg.Now()
 	id := NewULID(now)
 	folder = slug + "-" + FolderSuffix(id)
-	if err := createFolder(ctx, filepath.Join(r.cfg.Root, folder), id, name, r.cfg.Master, now); err != nil {
+	dir := filepath.Join(r.cfg.Root, folder)
+	if err := createFolder(ctx, dir, id, name, r.cfg.Master, now); err != nil {
 		return "", err
+	}
+	// What every space begins with is there before anybody knows the folder.
+	unknown := r.cfg
+	unknown.Marks = nil // it has no id yet to keep them by
+	s, err := openSpace(ctx, Ref{Folder: folder, Name: name, Slug: slug}, dir, unknown)
+	if err == nil {
+		err = errors.Join(Initialise(ctx, s), s.close())
+	}
+	if err != nil {
+		return "", errors.Join(err, os.RemoveAll(dir))
 	}
 	return folder, nil
 }
+
+// Tidy removes what earlier processes left half done in the folders of spaces: uploads
+// that ended with them, and parts of files that no link has gone on with for a week.
+// began is when this process did.
+func (r *Registry) Tidy(began time.Time) error {
+	stores, err := filepath.Glob(filepath.Join(r.cfg.Root, "[^.]*", "packages"))
+	if err != nil {
+		return err
+	}
+	var all []error
+	for _, dir := range stores {
+		store, err := packages.NewStore(dir)
+		if err == nil {
+			err = store.Abandoned(began)
+		}
+		if err == nil {
+			_, err = store.Sweep(r.cfg.Now().Add(-keepParts))
+		}
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}
+
+// keepParts is how long a part of a package file waits for the rest.
+const keepParts = 7 * 24 * time.Hour
 
 // FolderSuffix is how the folder of a space with this ULID ends, so that it is found
 // without opening others.

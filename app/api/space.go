@@ -221,6 +221,9 @@ func deleteSpace(r *request) error {
 	for try := 0; ; try++ {
 		err := r.s.Spaces.Delete(s.Folder)
 		if err == nil {
+			if err := r.s.Instance.FolderGone(r.ctx, s.Folder); err != nil {
+				return err
+			}
 			break
 		}
 		if errs.KindOf(err) != errs.Busy || try == 50 {

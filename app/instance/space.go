@@ -260,7 +260,29 @@ func (i *Instance) DeleteSpace(ctx context.Context, actor Actor, s Space, typed 
 		if n, err := res.RowsAffected(); err != nil || n == 0 {
 			return errors.Join(err, errs.New(errs.Blocked, "The task queue of space '%s' is running.", s.Name).WithHint("Stop it in the settings of the space first."))
 		}
+		// Until somebody says that the folder is gone, the next start removes it.
+		if _, err := tx.Exec(`INSERT INTO setting (name, value) VALUES (?, x'') ON CONFLICT (name) DO NOTHING`, deletedFolder+s.Folder); err != nil {
+			return err
+		}
 		return tx.record("Deleted", "space", s.ID(), "Space "+s.Name+" was deleted")
+	})
+}
+
+// deletedFolder is in front of the names of settings that say which folders are to go.
+const deletedFolder = "deleted-space/"
+
+// DeletedFolders are those of deleted spaces that may still be there.
+func (i *Instance) DeletedFolders(ctx context.Context) ([]string, error) {
+	// A folder that was adopted again is not to go any more.
+	return list(ctx, i, func(scan func(...any) error) (folder string, err error) { return folder, scan(&folder) },
+		`SELECT substr(name, length(?1) + 1) FROM setting WHERE substr(name, 1, length(?1)) = ?1 AND substr(name, length(?1) + 1) NOT IN (SELECT folder FROM space)`, deletedFolder)
+}
+
+// FolderGone notes that the folder of a deleted space is not there any more.
+func (i *Instance) FolderGone(ctx context.Context, folder string) error {
+	return i.note(ctx, System(), func(tx *tx) error {
+		_, err := tx.Exec(`DELETE FROM setting WHERE name = ?`, deletedFolder+folder)
+		return err
 	})
 }
 

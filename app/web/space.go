@@ -158,7 +158,11 @@ func deleteSpace(r *request) error {
 	}
 	r.release()
 	// The space is gone for people; a folder that is still in use is removed by the next start.
-	if err := r.s.Spaces.Delete(a.Folder); err != nil {
+	err := r.s.Spaces.Delete(a.Folder)
+	if err == nil {
+		err = r.s.Instance.FolderGone(r.ctx, a.Folder)
+	}
+	if err != nil {
 		r.s.Log.Warn("remove folder of deleted space", "folder", a.Folder, "err", err)
 	}
 	return r.see(views.SpacesURL())

@@ -324,6 +324,22 @@ func (s *Store) Sweep(before time.Time) (removed int, err error) {
 	return removed, nil
 }
 
+// Abandoned removes files that were on their way in, from their beginning, when a process
+// ended before a time. Parts of files that can be gone on with stay.
+func (s *Store) Abandoned(before time.Time) error {
+	files, err := filepath.Glob(filepath.Join(s.dir, "incoming", "put-*"))
+	if err != nil {
+		return err
+	}
+	var all []error
+	for _, f := range files {
+		if info, err := os.Stat(f); err == nil && info.ModTime().Before(before) {
+			all = append(all, os.Remove(f))
+		}
+	}
+	return errors.Join(all...)
+}
+
 // Digests lists all blobs.
 func (s *Store) Digests() ([]string, error) {
 	names, err := filepath.Glob(filepath.Join(s.dir, "??", "*"))
