@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -254,6 +256,7 @@ type crashZone struct {
 
 	mu      sync.Mutex
 	running *process
+	since   time.Time     // running
 	ended   bool          // is not to come back
 	died    chan struct{} // closed when it has killed itself
 }
@@ -277,7 +280,7 @@ func (z *crashZone) start(at, seen string) error {
 	if err != nil {
 		return err
 	}
-	z.running = p
+	z.running, z.since = p, time.Now()
 	go func() {
 		<-p.gone
 		if !p.killed() {
@@ -294,14 +297,19 @@ func (z *crashZone) start(at, seen string) error {
 	return nil
 }
 
-// dead tells whether it has killed itself.
-func (z *crashZone) dead() bool {
+// diedAndCameBack returns when the server that was to kill itself has done so, and the
+// next one had a moment for whatever it thinks is left to do.
+func (z *crashZone) diedAndCameBack() error {
 	select {
 	case <-z.died:
-		return true
-	default:
-		return false
+	case <-time.After(10 * time.Second):
+		return errors.New("it never was")
 	}
+	err := patiently("it serves again", func() (bool, error) { return z.call(http.MethodGet, "/api/spaces", nil, nil) == nil, nil })
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	time.Sleep(time.Until(z.since.Add(300 * time.Millisecond)))
+	return err
 }
 
 // kill ends the server for good, as it is.
