@@ -352,11 +352,13 @@ func (p *pair) leftovers() (string, error) {
 			"release":     `SELECT version||' '||project_id FROM release`,
 			"deployment":  `SELECT release_id||' '||environment_id||' '||attempt FROM deployment`,
 			"current":     `SELECT release_id||' '||state FROM current_deployment`,
-			"task":        `SELECT kind||' '||description||' '||state||' '||error_message||' '||has_pending_interruptions FROM task WHERE kind = 'Deploy'`,
+			"task":        `SELECT kind||' '||description||' '||state||' '||replace(error_message, 'polls', 'listens')||' '||has_pending_interruptions FROM task WHERE kind = 'Deploy'`,
 			"execution":   `SELECT step_name||' '||target_name||' '||attempt||' '||state||' '||message FROM execution`,
 			"interrupted": `SELECT kind||' '||title||' '||message||' '||answer FROM interruption`,
-			"event":       `SELECT category||' '||message FROM event WHERE category NOT LIKE 'Machine%'`,
+			"event":       `SELECT category||' '||message FROM event WHERE category NOT LIKE 'Machine%' AND category <> 'BundleReceivedAgain'`,
 		} {
+			// Whichever agent fails first is named; what is asked for twice, as nobody
+			// answered, is noted twice.
 			all, err := column(db, query)
 			if err != nil {
 				return "", fmt.Errorf("%s: %w", name, err)
