@@ -427,6 +427,9 @@ func (r *reader) edit(e *editor, p *packer) error {
 		}
 		for left := x.n; left > 0; {
 			b := e.old.at(from)
+			if err := r.ctx.Err(); err != nil {
+				return err
+			}
 			if e.old.err != nil {
 				return e.old.err
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync"
 )
 
 // ErrNotes is for notes that do not fit the content: a damaged or hostile recipe.
@@ -22,10 +23,18 @@ type Builder struct {
 	want    int      // bytes of cur with what must follow
 	memory  int
 	over    bool // the last block was written
-	trees   trees
-	lit     [288]uint16
-	dst     [30]uint16
+	coder   *coder
 }
+
+// coder is what a block's codes are worked out in; a stream has one from its first block
+// on.
+type coder struct {
+	trees trees
+	lit   [288]uint16
+	dst   [30]uint16
+}
+
+var coders = sync.Pool{New: func() any { return new(coder) }}
 
 // NewBuilder begins a stream of length bytes of content.
 func NewBuilder(m Model, length int64, w io.Writer) (*Builder, error) {
@@ -112,11 +121,17 @@ func (b *Builder) full() error {
 }
 
 // Abort ends the work on a stream that will not be finished.
-func (b *Builder) Abort() { b.rows.wait() }
+func (b *Builder) Abort() {
+	b.rows.wait()
+	if b.coder != nil {
+		coders.Put(b.coder)
+		b.coder = nil
+	}
+}
 
 // Close writes what is left. All notes must have been used.
 func (b *Builder) Close() error {
-	defer b.rows.wait()
+	defer b.Abort()
 	if b.left > 0 {
 		return ErrNotes
 	}
@@ -162,6 +177,7 @@ type restorer struct {
 	s             *segment
 	blocks, fixes []byte
 	fix           int // tokens until the next fix, -1 when there is none
+	fixed         int // fixes so far
 	count         int // tokens of the block before
 }
 
@@ -186,7 +202,7 @@ func (r *restorer) block() error {
 		}
 	}
 	left := r.s.before + r.s.length - r.p.pos
-	if flags > 31 || b.Kind == 3 || r.count > left || b.Kind == Stored && r.count > 0xffff {
+	if flags > 31 || b.Kind == 3 || r.count > left || b.Kind != Stored && r.count > MaxTokens || len(r.s.blocks) >= maxBlocks || b.Kind == Stored && r.count > 0xffff {
 		return ErrNotes
 	}
 	if b.Kind == Dynamic && !b.predicted {
@@ -228,12 +244,15 @@ func (r *restorer) token() (Token, error) {
 		}
 	}
 	if r.fix == 0 {
+		if r.fixed++; r.fixed > maxFixes(r.s.length) {
+			return 0, ErrNotes
+		}
 		code, err := uvarint(&r.fixes)
 		if err != nil {
 			return 0, err
 		}
 		if t = Token(p.buf[p.pos]); code != 0 {
-			if t, err = r.fixed(code, predicted); err != nil {
+			if t, err = r.match(code, predicted); err != nil {
 				return 0, err
 			}
 		}
@@ -249,8 +268,8 @@ func (r *restorer) token() (Token, error) {
 	return t, nil
 }
 
-// fixed reads a match, and checks that it is one.
-func (r *restorer) fixed(code int, predicted Token) (Token, error) {
+// match reads a match, and checks that it is one.
+func (r *restorer) match(code int, predicted Token) (Token, error) {
 	d, err := uvarint(&r.fixes)
 	if err != nil {
 		return 0, err
@@ -305,12 +324,16 @@ func (b *Builder) write(s *segment) error {
 
 // block writes a block with codes.
 func (b *Builder) block(k *Block) error {
+	if b.coder == nil {
+		b.coder = coders.Get().(*coder)
+	}
+	c := b.coder
 	lit, dst := fixedLit[:], fixedDist[:]
 	if k.Kind == Dynamic {
 		if k.predicted {
-			b.trees.count(k.Tokens)
-			b.trees.header(&b.out)
-			lit, dst = b.trees.lit.len[:b.trees.lit.last+1], b.trees.dist.len[:b.trees.dist.last+1]
+			c.trees.count(k.Tokens)
+			c.trees.header(&b.out)
+			lit, dst = c.trees.lit.len[:c.trees.lit.last+1], c.trees.dist.len[:c.trees.dist.last+1]
 		} else {
 			for i, left := 0, k.bits; left > 0; i, left = i+1, left-8 {
 				b.out.put(uint64(k.header[i])&(1<<min(left, 8)-1), uint(min(left, 8)))
@@ -321,10 +344,10 @@ func (b *Builder) block(k *Block) error {
 			}
 		}
 	}
-	clear(b.lit[:])
-	clear(b.dst[:])
-	codes(lit, b.lit[:])
-	codes(dst, b.dst[:])
+	clear(c.lit[:])
+	clear(c.dst[:])
+	codes(lit, c.lit[:])
+	codes(dst, c.dst[:])
 	var ll [288]uint8
 	var dl [30]uint8
 	copy(ll[:], lit)
@@ -334,20 +357,20 @@ func (b *Builder) block(k *Block) error {
 			if ll[t] == 0 {
 				return ErrNotes
 			}
-			b.out.put(uint64(b.lit[t]), uint(ll[t]))
+			b.out.put(uint64(c.lit[t]), uint(ll[t]))
 			continue
 		}
-		c := lengthCode[t.Len()]
-		s := 257 + c
+		lc := lengthCode[t.Len()]
+		s := 257 + lc
 		dc := distCode(t.dist())
 		if ll[s] == 0 || dl[dc] == 0 {
 			return ErrNotes
 		}
-		b.out.put(uint64(b.lit[s]), uint(ll[s]))
-		b.out.put(uint64(t.Len()-lengthBase[c]), uint(lengthBits[c]))
-		b.out.put(uint64(b.dst[dc]), uint(dl[dc]))
+		b.out.put(uint64(c.lit[s]), uint(ll[s]))
+		b.out.put(uint64(t.Len()-lengthBase[lc]), uint(lengthBits[lc]))
+		b.out.put(uint64(c.dst[dc]), uint(dl[dc]))
 		b.out.put(uint64(t.dist()-distBase[dc]), uint(distBits[dc]))
 	}
-	b.out.put(uint64(b.lit[endBlock]), uint(ll[endBlock]))
+	b.out.put(uint64(c.lit[endBlock]), uint(ll[endBlock]))
 	return nil
 }

@@ -47,6 +47,9 @@ func Parse(r io.Reader, limit int64, hint Model, w io.Writer) (*Notes, error) {
 	at := &rows{work: analyse}
 	cost := 256
 	at.take = func(s *segment) error {
+		if s.wrong > maxFixes(s.length) || len(s.blocks) > maxBlocks {
+			return ErrOdd
+		}
 		n.Segments = append(n.Segments, s.notes)
 		for _, b := range s.blocks {
 			n.Tokens += len(b.Tokens)
@@ -74,7 +77,9 @@ func Parse(r io.Reader, limit int64, hint Model, w io.Writer) (*Notes, error) {
 				return nil, err
 			}
 			s.buf = append(s.buf, b.Content...)
-			s.blocks = append(s.blocks, b)
+			if s.blocks = append(s.blocks, b); len(s.blocks) > 2*maxBlocks {
+				return nil, ErrOdd
+			}
 		}
 		if !n.Model.valid() && (end || n.Length >= sample) {
 			var ok bool

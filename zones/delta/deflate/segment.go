@@ -36,9 +36,15 @@ const (
 	segmentSize = 1 << 20
 	// MaxSegment is the most that a segment may have, in bytes.
 	MaxSegment = segmentSize + MaxBlock
+	// maxBlocks is the most blocks of a segment. Each may be empty.
+	maxBlocks = 1 << 15
 	// ahead is the content behind a segment that is looked at.
 	ahead = maxMatch + 8
 )
+
+// maxFixes is the most fixes of a segment: a search costs most where its result is not
+// taken, so a hostile recipe would be one of fixes.
+func maxFixes(length int) int { return 1024 + length/32 }
 
 // rows works on segments in their order, some at a time.
 type rows struct {
@@ -94,10 +100,20 @@ func (r *rows) add(s *segment) error {
 		return r.take(s)
 	}
 	s.done = make(chan struct{})
-	go func() {
-		defer close(s.done)
+	if s.length > 2*segmentSize { // one large segment at a time, for the memory
+		for len(r.queue) > 0 {
+			if err := r.next(); err != nil {
+				return err
+			}
+		}
 		r.run(s)
-	}()
+		close(s.done)
+	} else {
+		go func() {
+			defer close(s.done)
+			r.run(s)
+		}()
+	}
 	r.queue = append(r.queue, s)
 	for len(r.queue) > min(runtime.GOMAXPROCS(0), 4) || s.final && len(r.queue) > 0 {
 		if err := r.next(); err != nil {
