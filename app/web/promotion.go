@@ -87,6 +87,16 @@ func promotionTone(state string) (ui.Tone, string) {
 	return ui.Idle, state
 }
 
+// receiptWords is what a receipt says, for people.
+func receiptWords(kind string) string {
+	words := map[string]string{bundle.Received: "It came and its signature holds", bundle.NeedsInput: "Values are missing", bundle.Refused: "Refused by the program", bundle.Accepted: "Accepted", bundle.Rejected: "Rejected", bundle.Superseded: "Superseded by a later release", bundle.Recalled: "Recalled",
+		bundle.DeploymentQueued: "Deployment queued", bundle.DeploymentStarted: "Deployment started", bundle.DeploymentSucceeded: "Deployment succeeded", bundle.DeploymentFailed: "Deployment failed", bundle.DeploymentCanceled: "Deployment canceled"}
+	if w := words[kind]; w != "" {
+		return w
+	}
+	return kind
+}
+
 func viaWords(via string) string {
 	if via == "link" {
 		return "the link"
@@ -277,7 +287,7 @@ func (r *request) promotionWith(cause error) error {
 		}
 		for _, x := range said {
 			if x.LinkName == p.LinkName {
-				m.Receipts = append(m.Receipts, pages.Receipt{Kind: x.Kind, Environment: x.Environment, Attempt: x.Attempt, Seq: x.Seq, Issued: x.IssuedAt, Received: x.ReceivedAt, Via: viaWords(x.Via)})
+				m.Receipts = append(m.Receipts, pages.Receipt{Kind: receiptWords(x.Kind), Environment: x.Environment, Attempt: x.Attempt, Seq: x.Seq, Issued: x.IssuedAt, Received: x.ReceivedAt, Via: viaWords(x.Via)})
 			}
 		}
 		l, err := tx.Link(p.LinkID)

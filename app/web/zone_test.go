@@ -280,7 +280,7 @@ func TestPromotionByPages(t *testing.T) {
 		t.Fatalf("receipts: %d %s %s", back.status, back.location, back.Find(".errors").Text())
 	}
 	dev.want(dev.give(outbox, read, "receipts", receipts), 303, outbox+"?new=0")
-	if text := dev.get(own).Find("#promotion").Text(); !strings.Contains(text, "Deployed") || !strings.Contains(text, "deployment-succeeded") {
+	if text := dev.get(own).Find("#promotion").Text(); !strings.Contains(text, "Deployed") || !strings.Contains(text, "Deployment succeeded") {
 		t.Errorf("the promotion: %s", text)
 	}
 	if text := dev.get(p + "/releases/1.0.0").Find("#places").Text(); !strings.Contains(text, "in Prod") || !strings.Contains(text, "receipt by file") {

@@ -374,8 +374,8 @@ func picture(m Zones) templ.Component {
 		}
 		ctx = templ.ClearChildren(ctx)
 		all, h := areas(m.Links)
-		h = max(h, areaTop+nodeH+areaPad+8)
-		own := h / 2
+		own := max(h/2, 4+areaTop+nodeH/2)
+		h = max(h, own+nodeH/2+areaPad+4)
 		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 16, "<div class=\"picture zonemap\" tabindex=\"0\" role=\"region\" aria-label=\"Map of zones\"><svg width=\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
