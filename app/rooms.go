@@ -211,15 +211,28 @@ func (s *server) runLinks(ctx context.Context) error {
 			}
 		})
 	}
+	// A link that was made at the console is marked by another process.
+	look := time.NewTicker(linksAnew)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case ref := <-s.links:
 			begin(ref)
+		case <-look.C:
+			dialing, err := s.marked(ctx, spaces.MarkLinks)
+			if err != nil {
+				s.log.Error("look for new links", "err", err)
+			}
+			for _, ref := range dialing {
+				begin(ref)
+			}
 		}
 	}
 }
+
+const linksAnew = 20 * time.Second
 
 // wake is told by the registry, after a commit, of a space with work. It never blocks.
 func (s *server) wake(ref spaces.Ref) {

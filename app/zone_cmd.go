@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -19,9 +20,9 @@ import (
 
 func zoneCommand() *command {
 	return &command{
-		name: "zone", summary: "Trust another zone, and carry bundles and receipts by hand",
+		name: "zone", summary: "Link a space with one of another zone, and carry bundles and receipts by hand",
 		detail: "These commands work on the data folder itself, whether the server runs or not.",
-		sub:    []*command{zoneCardCommand(), zoneTrustCommand(), zoneLinksCommand(), zonePromoteCommand(), zoneImportCommand(), zoneReceiptsCommand(), zoneReceiveCommand()},
+		sub:    []*command{zoneCardCommand(), zoneTrustCommand(), zoneInviteCommand(), zoneJoinCommand(), zoneLinksCommand(), zonePromoteCommand(), zoneImportCommand(), zoneReceiptsCommand(), zoneReceiveCommand()},
 	}
 }
 
@@ -105,6 +106,60 @@ func zoneTrustCommand() *command {
 					return err
 				}
 				_, err = fmt.Fprintf(stdio.Out, "%s is linked with %s (%s): %s\n", s.Name(), link.LocalName, peer.ShortCode(), link.State)
+				return err
+			})
+		},
+	}
+}
+
+func zoneInviteCommand() *command {
+	z := newZoneFlags()
+	var role string
+	var confirm bool
+	var lasts time.Duration
+	return &command{
+		name: "invite", args: "NAME", min: 1, max: 1,
+		summary: "Print a one-time text with which another server links a space of its own",
+		detail:  "NAME is what the other space is called here. The server takes links while it runs with\n--zones; the other side enters the text in its browser or with 'octopuses zone join'.",
+		flags: func(f *pflag.FlagSet) {
+			f.StringVar(&role, "role", "source", "source: we send it releases; target: we take its releases; both")
+			f.BoolVar(&confirm, "confirm", false, "let nothing flow before somebody here compared the words")
+			f.DurationVar(&lasts, "lasts", time.Hour, "how long it counts, at most 24h")
+			z.register(f)
+		},
+		run: func(ctx context.Context, stdio Stdio, args []string) error {
+			return z.on(ctx, func(service *zones.Service, s *spaces.Space) error {
+				i, err := service.Invite(ctx, s, spaces.Server(), args[0], role, confirm, lasts)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(stdio.Err, "An invitation to link with %s at %s. It counts once, for %s:\n", s.Name(), i.Address, lasts)
+				_, err = fmt.Fprintln(stdio.Out, i)
+				return err
+			})
+		},
+	}
+}
+
+func zoneJoinCommand() *command {
+	z := newZoneFlags()
+	var name, role string
+	return &command{
+		name: "join", args: "INVITATION", min: 1, max: 1,
+		summary: "Link the space with the one that made an invitation",
+		detail:  "This server connects to the other one, so no port has to be open here. A server that\nruns takes the link up within a minute.",
+		flags: func(f *pflag.FlagSet) {
+			f.StringVar(&name, "name", "", "`name` of the other space here; by default what it calls itself")
+			f.StringVar(&role, "role", "target", "source: we send it releases; target: we take its releases; both")
+			z.register(f)
+		},
+		run: func(ctx context.Context, stdio Stdio, args []string) error {
+			return z.on(ctx, func(service *zones.Service, s *spaces.Space) error {
+				l, err := service.Join(ctx, s, spaces.Server(), args[0], name, role)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(stdio.Out, "%s is linked with %s: %s\nIts words: %s\n", s.Name(), l.LocalName, l.State, strings.Join(zones.Words(l), " "))
 				return err
 			})
 		},
