@@ -20,8 +20,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"octopuses.dev/octopuses/spaces"
 )
 
 // A pair is two linked servers with their data folders, and two agents of the second: one
@@ -330,7 +328,7 @@ func patiently(what string, ok func() (bool, error)) error {
 	}
 }
 
-var changing = regexp.MustCompile(`[0-9a-f]{64}|\b01[0-9A-HJKMNP-TV-Z]{24}\b|\bcore [0-9a-f]+`)
+var changing = regexp.MustCompile(`/\S+/applications/\S+|[0-9a-f]{64}|\b01[0-9A-HJKMNP-TV-Z]{24}\b|\bcore [0-9a-f]+`)
 
 // leftovers is what the end of a case is compared by: everything in the files of both
 // spaces but times, ids and how often something was tried.
@@ -368,6 +366,11 @@ func (p *pair) leftovers() (string, error) {
 			}
 		}
 	}
+	told, err := p.target.told()
+	if err != nil {
+		return "", err
+	}
+	out = append(out, told...)
 	b, err := os.ReadFile(p.marks())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
@@ -434,14 +437,36 @@ func crashPackage(name, postDeploy string) (kind string, body []byte, err error)
 	return m.FormDataContentType(), b.Bytes(), err
 }
 
-// taskLog is the log of a task as people read it.
-func (z *crashZone) taskLog(task string) (string, error) {
-	var log []byte
-	err := z.in(http.MethodGet, "/tasks/"+task+"/raw", nil, &log)
-	return string(log), err
-}
-
-// finished is the query for a deployment that has ended in a state.
-func finished(state spaces.TaskState) string {
-	return fmt.Sprintf(`SELECT count(*) FROM task WHERE kind = 'Deploy' AND state = '%s'`, state)
+// told are the lines of the log of the deployment that do not tell of the crash itself:
+// that of the server, or of agents which could not be reached.
+func (z *crashZone) told() (lines []string, err error) {
+	db := z.file()
+	defer db.Close()
+	ids, err := column(db, `SELECT task_id FROM deployment`)
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	b, err := os.ReadFile(filepath.Join(z.data, "spaces", z.folder, "logs", "ServerTasks-"+ids[0]+".jsonl"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // it never began
+		return nil, err
+	}
+	for text := range strings.Lines(string(b)) {
+		var line struct {
+			Category string `json:"c"`
+			Text     string `json:"m"`
+			Target   string `json:"g"`
+			Step     int    `json:"s"`
+		}
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			return nil, err
+		}
+		if line.Target != "" && (line.Category == "Verbose" || strings.Contains(line.Text, "reached") || strings.Contains(line.Text, "connected")) || strings.HasPrefix(line.Text, "The server was restarted") {
+			continue
+		}
+		if line.Target == "" { // whichever agent failed first
+			line.Text = strings.ReplaceAll(line.Text, "polls", "listens")
+		}
+		lines = append(lines, fmt.Sprintf("log: %d %s %s %s", line.Step, line.Target, line.Category, changing.ReplaceAllString(line.Text, "…")))
+	}
+	return lines, nil
 }

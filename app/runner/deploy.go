@@ -44,9 +44,9 @@ func (t *run) deploy(ctx context.Context) error {
 	d.machine = d.compiler.Machine()
 	first := deploy.Event(deploy.TaskStarted{})
 	if d.state.Status == deploy.StatusNew {
-		t.log.say("Info", fmt.Sprintf("Deploying %s release %s to %s", work.Project.Name, work.Release.Version, work.Environment.Name))
+		t.log.once(-1, "Info", fmt.Sprintf("Deploying %s release %s to %s", work.Project.Name, work.Release.Version, work.Environment.Name))
 		for _, warning := range work.Plan.Warnings {
-			t.log.say("Warning", warning)
+			t.log.once(-1, "Warning", warning)
 		}
 	} else {
 		t.log.say("Verbose", "The server was restarted; the deployment goes on where it was.")
@@ -110,7 +110,7 @@ func (d *deployment) listen(ctx context.Context) (done bool, err error) {
 			continue
 		}
 		d.answered[q.Reference] = true
-		d.log.say("Info", fmt.Sprintf("%s answered '%s' to: %s", q.AnsweredBy, q.Answer, q.Title))
+		d.log.once(-1, "Info", fmt.Sprintf("%s answered '%s' to: %s", q.AnsweredBy, q.Answer, q.Title))
 		if done, err := d.take(ctx, deploy.InterruptionAnswered{Interruption: q.Reference, Answer: q.Answer}); err != nil || done {
 			return done, err
 		}
@@ -133,12 +133,12 @@ func (d *deployment) take(ctx context.Context, e deploy.Event) (done bool, err e
 				return err
 			}
 		}
+		d.tell(next, commands) // last, as what is stored then is all but certain
 		return nil
 	})
 	if err != nil {
 		return false, err
 	}
-	d.tellSteps(d.state, next)
 	d.state = next
 	if e, ok := e.(deploy.ExecutionFinished); ok {
 		d.forget(ctx, e.Execution)
@@ -182,21 +182,36 @@ func (d *deployment) targetName(id string) string {
 	return id
 }
 
-// tellSteps writes into the log which steps began and ended.
-func (d *deployment) tellSteps(before, after deploy.State) {
+// tell writes into the log which steps ended, what a person is asked, and the end.
+func (d *deployment) tell(after deploy.State, commands []deploy.Command) {
 	for i, s := range after.Steps {
 		var old deploy.WorkState
-		if i < len(before.Steps) {
-			old = before.Steps[i].State
+		if i < len(d.state.Steps) {
+			old = d.state.Steps[i].State
 		}
 		if s.State == old {
 			continue
 		}
 		switch s.State {
 		case deploy.Skipped:
-			d.log.step(i, "Info", "Skipped. "+s.Why)
+			d.log.once(i, "Info", "Skipped. "+s.Why)
 		case deploy.Done, deploy.Broken, deploy.Canceled:
-			d.log.step(i, "Verbose", "The step has "+map[deploy.WorkState]string{deploy.Done: "succeeded", deploy.Broken: "failed", deploy.Canceled: "been cancelled"}[s.State]+".")
+			d.log.once(i, "Verbose", "The step has "+map[deploy.WorkState]string{deploy.Done: "succeeded", deploy.Broken: "failed", deploy.Canceled: "been cancelled"}[s.State]+".")
+		}
+	}
+	for _, c := range commands {
+		switch c := c.(type) {
+		case deploy.OpenInterruption:
+			d.log.once(-1, "Wait", c.Title+" "+c.Message)
+		case deploy.Finish:
+			switch c.Status {
+			case deploy.StatusSucceeded:
+				d.log.once(-1, "Info", "The deployment has succeeded.")
+			case deploy.StatusCanceled:
+				d.log.once(-1, "Warning", "The deployment was cancelled.")
+			default:
+				d.log.once(-1, "Error", "The deployment has failed. "+c.Error)
+			}
 		}
 	}
 }
@@ -212,17 +227,7 @@ func (d *deployment) perform(ctx context.Context, c deploy.Command, again bool) 
 		go d.watch(ctx, deploy.StartExecution(c), true)
 	case deploy.CancelExecution:
 		go d.cancel(ctx, c)
-	case deploy.OpenInterruption:
-		d.log.say("Wait", c.Title+" "+c.Message)
 	case deploy.Finish:
-		switch c.Status {
-		case deploy.StatusSucceeded:
-			d.log.say("Info", "The deployment has succeeded.")
-		case deploy.StatusCanceled:
-			d.log.say("Warning", "The deployment was cancelled.")
-		default:
-			d.log.say("Error", "The deployment has failed. "+c.Error)
-		}
 		return true
 	}
 	return false

@@ -42,7 +42,14 @@ type taskLog struct {
 	file    *os.File
 	warned  int
 	offsets map[string]int64
+	said    map[told]bool // of the server's own lines, those that are said once
 	err     error
+}
+
+// told is a line of the server about a task or a step of it.
+type told struct {
+	step int
+	text string
 }
 
 func logPath(s *spaces.Space, id spaces.TaskID) string {
@@ -50,7 +57,7 @@ func logPath(s *spaces.Space, id spaces.TaskID) string {
 }
 
 func openLog(s *spaces.Space, id spaces.TaskID) *taskLog {
-	l := &taskLog{space: s, id: id, path: logPath(s, id), offsets: map[string]int64{}}
+	l := &taskLog{space: s, id: id, path: logPath(s, id), offsets: map[string]int64{}, said: map[told]bool{}}
 	complete := int64(0)
 	if f, err := os.Open(l.path); err == nil {
 		in := bufio.NewReader(f)
@@ -69,6 +76,9 @@ func openLog(s *spaces.Space, id spaces.TaskID) *taskLog {
 			}
 			if e.Category == "Warning" || e.Category == "Error" {
 				l.warned++
+			}
+			if e.Target == "" {
+				l.said[told{e.Step, e.Text}] = true
 			}
 		}
 		f.Close()
@@ -139,8 +149,18 @@ func (l *taskLog) offset(execution string) int64 {
 }
 
 func (l *taskLog) say(category, text string) { l.write(line{Category: category, Text: text}) }
-func (l *taskLog) step(step int, category, text string) {
-	l.write(line{Category: category, Text: text, Step: step + 1})
+
+// once says what belongs to a stored decision, before the decision is stored: made again
+// after a crash, it is not said again. step counts from 0; -1 is the task itself.
+func (l *taskLog) once(step int, category, text string) {
+	key := told{step + 1, text}
+	l.mu.Lock()
+	already := l.said[key]
+	l.said[key] = true
+	l.mu.Unlock()
+	if !already {
+		l.write(line{Category: category, Text: text, Step: step + 1})
+	}
 }
 
 func (l *taskLog) target(step int, target, execution, category, text string) {
