@@ -58,7 +58,7 @@ var crashStories = []crashStory{
 		return inOrder(p.pause("paused"), p.promote(crashVersion, true), p.carry, p.pause("active"), p.accept, p.settle(spaces.PromotionAccepted))
 	}},
 	{"lost", "pull", func(p *pair) error {
-		return inOrder(p.raise("hold"), p.promote(crashVersion, false), p.accept, p.deploy(false), p.marked(2), p.powerCut, p.asked(2), p.lower("hold"), p.answer("listens", "Succeeded"), p.answer("polls", "Retry"), p.settle(spaces.PromotionDeployed))
+		return inOrder(p.raise("hold"), p.promote(crashVersion, false), p.accept, p.deploy(false), p.marked(2), p.heard, p.powerCut, p.asked(2), p.lower("hold"), p.answer("listens", "Succeeded"), p.answer("polls", "Retry"), p.settle(spaces.PromotionDeployed))
 	}},
 }
 
@@ -394,6 +394,21 @@ func (p *pair) marked(n int) func() error {
 			return strings.Count(string(b), "\n") >= n, nil
 		})
 	}
+}
+
+// heard waits until the log has what both scripts said: a power cut loses what is on its
+// way from a script to the log beside it.
+func (p *pair) heard() error {
+	return patiently("both scripts are heard", func() (bool, error) {
+		lines, err := p.target.told()
+		n := 0
+		for _, l := range lines {
+			if strings.HasSuffix(l, "script is done here") {
+				n++
+			}
+		}
+		return n >= 2 && err == nil, nil // it may read half a line
+	})
 }
 
 func (p *pair) asked(n int) func() error {
