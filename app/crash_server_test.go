@@ -252,7 +252,6 @@ type crashZone struct {
 	web, agents, zones string // host:port
 	space, folder      string // id; name of the folder
 	key                string
-	project            string // of the promoted release, at the source
 
 	mu      sync.Mutex
 	running *process
