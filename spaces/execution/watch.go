@@ -25,9 +25,15 @@ func (w *Workspace) Watch(ctx context.Context, id string, offset int64, wait tim
 	w.mu.Lock()
 	gone := w.ended[id] // nil, which blocks, for work of an earlier process
 	w.mu.Unlock()
-	// Files are looked at often at first, when most work ends, and less often later; a
-	// look takes some 20 µs.
+	// Files are looked at often at first, when most work ends, and less often later. A
+	// look takes some 20 µs, a tenth of that while a shim of ours has written nothing.
 	for looks := 0; ; looks++ {
+		if gone != nil && time.Now().Before(deadline) && quiet(dir, offset) {
+			if err := rest(ctx, looks, &gone); err != nil {
+				return Update{Status: Status{ID: id, State: Running}, Next: offset}, nil
+			}
+			continue
+		}
 		st, err := status(id, dir)
 		if err != nil {
 			return Update{}, err
@@ -42,17 +48,34 @@ func (w *Workspace) Watch(ctx context.Context, id string, offset int64, wait tim
 		if len(entries) > 0 || st.State.Final() || st.State == Absent || !time.Now().Before(deadline) {
 			return Update{Status: st, Entries: entries, Next: next}, nil
 		}
-		pause := time.NewTimer(min(time.Duration(1+looks/16)*time.Millisecond, 40*time.Millisecond))
-		select {
-		case <-ctx.Done():
-			pause.Stop()
+		if err := rest(ctx, looks, &gone); err != nil {
 			return Update{Status: st, Next: next}, nil
-		case <-gone:
-			gone = nil
-		case <-pause.C:
 		}
-		pause.Stop()
 	}
+}
+
+// rest waits for the next look. It sets gone to nil when the shim has gone; the error is
+// that of ctx.
+func rest(ctx context.Context, looks int, gone *chan struct{}) error {
+	pause := time.NewTimer(min(time.Duration(1+looks/16)*time.Millisecond, 40*time.Millisecond))
+	defer pause.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-*gone:
+		*gone = nil
+	case <-pause.C:
+	}
+	return nil
+}
+
+// quiet reports that work has neither ended nor written to its log behind offset.
+func quiet(dir string, offset int64) bool {
+	if _, err := os.Lstat(filepath.Join(dir, "status.json")); err == nil {
+		return false
+	}
+	info, err := os.Lstat(filepath.Join(dir, "log.jsonl"))
+	return errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() <= offset
 }
 
 // logPart is how much of a log one call returns, in bytes.
