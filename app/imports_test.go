@@ -46,7 +46,7 @@ var edges = []struct {
 	{"zones/pin", ""},
 	// One space, and the pure rooms beneath it.
 	{"spaces", "migrations spaces/access spaces/deploy spaces/errs spaces/execution spaces/packages spaces/secrets spaces/steps spaces/variables spaces/versions"},
-	{"spaces/spacetest", "spaces spaces/access spaces/secrets"},
+	{"spaces/spacetest", "migrations spaces spaces/access spaces/secrets"},
 	{"spaces/deploy", "spaces/errs spaces/execution spaces/steps spaces/variables spaces/versions"},
 	{"spaces/steps", "spaces/errs spaces/execution spaces/variables spaces/packages spaces/versions"},
 	{"spaces/execution", "spaces/errs spaces/packages spaces/variables"},

@@ -98,6 +98,10 @@ func (c *conn) statement(ctx context.Context, query string) (*prepared, error) {
 	return p, nil
 }
 
+// Statements is how many statements the connection was asked to run, begin and commit
+// included. Tests of their number find it through [sql.Conn.Raw].
+func (c *conn) Statements() uint64 { return c.uses }
+
 func (c *conn) dropOldest() error {
 	var oldest string
 	used := c.uses

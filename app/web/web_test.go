@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -317,29 +316,4 @@ func (b neverEnding) Read(p []byte) (int, error) {
 		p[i] = byte(b)
 	}
 	return len(p), nil
-}
-
-// BenchmarkDashboard draws 50 projects by 6 environments through the door. Budget: 4 ms.
-func BenchmarkDashboard(b *testing.B) {
-	d := open(b)
-	d.setUp()
-	d.inSpace(func(tx *spaces.Tx) error {
-		for i := range 6 {
-			if _, err := tx.CreateEnvironment(spaces.EnvironmentInput{Name: fmt.Sprint("Environment ", i)}); err != nil {
-				return err
-			}
-		}
-		for i := range 50 {
-			if _, err := tx.CreateProject(spaces.ProjectInput{Name: fmt.Sprint("Project ", i)}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	b.ReportAllocs()
-	for b.Loop() {
-		if p := d.get("/spaces/payments"); p.status != 200 {
-			b.Fatal(p.status)
-		}
-	}
 }
