@@ -42,6 +42,7 @@ type bench struct {
 	space  *spaces.Space
 	server pin.Identity
 	env    spaces.Environment
+	cap    int // tasks at once; 0: as the runner has it
 	stop   func()
 	down   func() // stops the agent
 }
@@ -98,7 +99,7 @@ func (b *bench) agent(name string) {
 // start starts a runner, as the server does at its start.
 func (b *bench) start() {
 	ref := spaces.Ref{ID: b.space.ID(), Folder: filepath.Base(b.space.Dir()), Name: b.space.Name(), Slug: b.space.Slug()}
-	r := runner.New(runner.Config{Spaces: b.space.Registry(), Transports: targets.NewDirectory(b.server, nil), Logger: slog.New(slog.DiscardHandler), Patience: 3 * time.Second, Reach: 2 * time.Second,
+	r := runner.New(runner.Config{Spaces: b.space.Registry(), Transports: targets.NewDirectory(b.server, nil), Logger: slog.New(slog.DiscardHandler), Patience: 3 * time.Second, Reach: 2 * time.Second, Cap: b.cap,
 		Marked:  func(context.Context, string) ([]spaces.Ref, error) { return []spaces.Ref{ref}, nil },
 		Stopped: func(context.Context, spaces.Ref) (bool, error) { return false, nil }})
 	run, cancel := context.WithCancel(ctx)
@@ -303,21 +304,5 @@ func TestHealth(t *testing.T) {
 	page, err := spaces.View(ctx, b.space, spacetest.Manager(), func(tx *spaces.ReadTx) (spaces.Page[spaces.Target], error) { return tx.Targets(spaces.TargetFilter{}) })
 	if err != nil || page.Items[0].Health != spaces.Healthy || page.Items[0].AgentVersion != "test" {
 		t.Errorf("%+v, %v", page.Items, err)
-	}
-}
-
-// Budget: a median of 15 ms for a trivial script step, from its creation to the end
-// (performance.md).
-func BenchmarkTrivialTask(b *testing.B) {
-	be := newBench(b)
-	p := be.project(scriptStep("Nothing", "true"))
-	r := update(be, func(tx *spaces.Tx) (spaces.Release, error) {
-		return tx.CreateRelease(spaces.ReleaseInput{Project: p.ID})
-	})
-	for b.Loop() {
-		d := update(be, func(tx *spaces.Tx) (spaces.Deployment, error) {
-			return tx.CreateDeployment(spaces.DeploymentInput{Release: r.ID, Environment: be.env.ID})
-		})
-		be.await(d.TaskID, finished)
 	}
 }
