@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"filippo.io/age"
-	"github.com/tyler-smith/go-bip39/wordlists"
 )
 
 // Card is what a space tells others of itself: the file .octid, signed by its own key.
@@ -114,12 +113,12 @@ func (c *Card) digest() []byte {
 // key's signature.
 func (c *Card) Words() []string {
 	n := new(big.Int).Rsh(new(big.Int).SetBytes(c.digest()), 256-132)
-	words := make([]string, 12)
+	out := make([]string, 12)
 	for i := 11; i >= 0; i-- {
-		words[i] = wordlists.English[new(big.Int).And(n, big.NewInt(2047)).Int64()]
+		out[i] = words()[new(big.Int).And(n, big.NewInt(2047)).Int64()]
 		n.Rsh(n, 11)
 	}
-	return words
+	return out
 }
 
 // ShortCode is the identity in four groups of five characters, for lists and for the
