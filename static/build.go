@@ -37,6 +37,9 @@ func main() {
 		write(manifest, name, r.OutputFiles[0].Contents)
 	}
 	write(manifest, "icons.svg", sprite())
+	icon, err := os.ReadFile("src/icon.svg")
+	must(err)
+	write(manifest, "icon.svg", icon)
 	b, err := json.MarshalIndent(manifest, "", "  ")
 	must(err)
 	must(os.WriteFile("dist/manifest.json", append(b, '\n'), 0o644))

@@ -38,6 +38,7 @@ type request struct {
 	actor      spaces.Actor
 	space      *spaces.Space
 	about      instance.Space
+	mark       string // of the space's hub, before anything was read
 	form       url.Values
 	parts      *multipart.Reader // of rows that take files
 	redirected bool
@@ -95,7 +96,7 @@ func (r *request) enterSpace() error {
 	if r.space, err = r.s.Spaces.Acquire(r.ctx, ref(about)); err != nil {
 		return err
 	}
-	r.about = about
+	r.about, r.mark = about, r.space.Hub().Mark()
 	if r.row.need != "" && !p.Any(r.row.need) {
 		return access.Missing(r.row.need)
 	}
@@ -243,7 +244,7 @@ func (r *request) pageFor(title, section string, topics ...string) views.Page {
 		return p
 	}
 	p.Space = &views.Space{Slug: r.about.Slug, Name: r.about.Name}
-	p.Stream = views.StreamURL(r.about.Slug) + "?topics=" + url.QueryEscape(strings.Join(append(topics, "tasks", "inbox"), " "))
+	p.Stream = views.StreamURL(r.about.Slug) + "?topics=" + url.QueryEscape(strings.Join(append(topics, "tasks", "inbox"), " ")) + "&since=" + url.QueryEscape(r.mark)
 	_, err = spaces.View(r.ctx, r.space, r.actor, func(tx *spaces.ReadTx) (struct{}, error) {
 		var err error
 		if p.Running, _, err = tx.CountTasks(); err != nil {
@@ -358,6 +359,14 @@ func (r *request) fail(err error) error {
 			to += "?next=" + url.QueryEscape(r.OriginalURL())
 		}
 		return r.see(to)
+	}
+	if r.ctx.Err() != nil { // the page that says so is drawn nevertheless
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		r.ctx = ctx
+	}
+	if errs.KindOf(err) == errs.Internal && r.s.Base.Err() != nil {
+		err = errs.Wrap(errs.Unavailable, err, "The server is stopping.").WithHint("Try again in a moment.")
 	}
 	status := statusOf(err, false)
 	titles := map[int]string{404: "Not found", 403: "Not allowed", 409: "Not now", 413: "Too large", 422: "This did not go through", 429: "Too many at once", 503: "Not available"}

@@ -211,6 +211,7 @@ func stream(r *request) error {
 	r.Set(fiber.HeaderContentType, "text/event-stream")
 	r.Set("X-Accel-Buffering", "no")
 	// The writer runs after the handler returned: it keeps values, never the request.
+	since := r.Query("since")
 	base, token, user, number, inst := r.s.Base, r.Cookies(sessionCookie), r.session.User.ID, r.about.Number, r.s.Instance
 	space, conn := r.space.Hold(), r.Context().Conn()
 	text := "event: changed\ndata: " + strings.Join(topics, " ") + "\n\n"
@@ -220,7 +221,11 @@ func stream(r *request) error {
 		defer end()
 		tick := time.NewTicker(heartbeat)
 		defer tick.Stop()
-		for send := ": hello\n\n"; ; {
+		send := ": hello\n\n"
+		if since != "" && space.Hub().ChangedSince(since, topics...) {
+			send = text // between the drawing of the page and now
+		}
+		for {
 			// The server's WriteTimeout is for pages; each message gets its own.
 			_ = conn.SetWriteDeadline(time.Now().Add(streamWrite))
 			if _, err := w.WriteString(send); err != nil || w.Flush() != nil {

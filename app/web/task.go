@@ -158,7 +158,7 @@ func (r *request) task(find func(*spaces.ReadTx) (spaces.Task, error)) error {
 	if crumbs == nil {
 		m.Page.Crumbs = []ui.Crumb{{Label: "Tasks", Href: views.TasksURL(slug)}, {Label: m.ID}}
 	}
-	return r.show(tasks.Show(m), map[string]templ.Component{"progress": tasks.Progress(m), "log": tasks.LogPart(m)})
+	return r.show(tasks.Show(m), map[string]templ.Component{"actions": tasks.Actions(m), "progress": tasks.Progress(m), "log": tasks.LogPart(m)})
 }
 
 func workTone(s deploy.WorkState) (ui.Tone, string) {

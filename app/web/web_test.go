@@ -259,6 +259,20 @@ func TestSigningIn(t *testing.T) {
 	}
 }
 
+// While the server stops, and after the time of a request, people get a page and no bare
+// error.
+func TestStopping(t *testing.T) {
+	d := open(t)
+	d.setUp()
+	base, stop := context.WithCancel(context.Background())
+	d.s.Base = base
+	stop()
+	p := d.get("/spaces/payments")
+	if p.status != 503 || p.Find("h1").Text() != "Not available" || !strings.Contains(p.Find("main").Text(), "The server is stopping") {
+		t.Errorf("a server that stops answers %d: %s", p.status, p.Find("main").Text())
+	}
+}
+
 // Every row of the table turns away who may not come.
 func TestRoutes(t *testing.T) {
 	d := open(t)

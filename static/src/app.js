@@ -44,18 +44,23 @@ setInterval(times, 30000);
 
 // Live parts: the stream says which topic changed, the part is fetched and morphed in place.
 let stream, lostAt, streamURL;
+const touched = new WeakSet(); // what somebody opened or closed stays so; nothing closes under a reader's eyes
+on('click', 'summary', (e, t) => touched.add(t.parentElement));
+const keep = (name, node, kind) => !(name === 'open' && node.tagName === 'DETAILS' && (touched.has(node) || kind === 'remove'));
+const busy = new Map(); // part being fetched → whether it changed meanwhile; not in the part itself, which the morph rewrites
 async function refresh(el) {
-  if (el.dataset.busy) { el.dataset.again = '1'; return; }
-  el.dataset.busy = '1';
+  if (busy.has(el)) { busy.set(el, true); return; }
+  busy.set(el, false);
   try {
     const r = await fetch(el.dataset.live, { headers: { 'HX-Request': 'true', 'X-Fragment': el.id } });
     if (!r.ok) return;
     const doc = new DOMParser().parseFromString(await r.text(), 'text/html');
     const fresh = (el.id && doc.getElementById(el.id)) || doc.body.firstElementChild;
-    if (fresh) { Idiomorph.morph(el, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: true }); htmx.process(document.body); times(); filter(); }
+    if (fresh) { Idiomorph.morph(el, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: true, callbacks: { beforeAttributeUpdated: keep } }); htmx.process(document.body); times(); filter(); }
   } catch { /* the stream's own notice says that the server is away */ } finally {
-    delete el.dataset.busy;
-    if (el.dataset.again) { delete el.dataset.again; if (el.isConnected) refresh(el); }
+    const again = busy.get(el);
+    busy.delete(el);
+    if (again && el.isConnected) refresh(el);
   }
 }
 function changed(e) {

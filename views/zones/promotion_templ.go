@@ -811,7 +811,7 @@ func ShowPromotion(m Promotion) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = ui.Button(ui.ButtonProps{Label: "Export as file", Icon: "download", Href: views.BundleURL(s, m.Row.ID), Disabled: !m.CanExport, Why: m.ExportWhy}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = ui.Button(ui.ButtonProps{Label: "Export as file", Icon: "download", Download: true, Href: views.BundleURL(s, m.Row.ID), Disabled: !m.CanExport, Why: m.ExportWhy}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
