@@ -16,8 +16,8 @@ import (
 
 func spaceCommand() *command {
 	return &command{
-		name: "space", summary: "The spaces of this server and their folders",
-		sub: []*command{spaceListCommand()},
+		name: "space", summary: "List the spaces of this server, back one up, bring one in",
+		sub: []*command{spaceListCommand(), spaceBackupCommand(), spaceRestoreCommand(), spaceAdoptCommand()},
 	}
 }
 

@@ -87,6 +87,9 @@ func (tx *Tx) AddPackage(id, version, extension string, blob packages.Blob, mode
 	if err != nil {
 		return Package{}, false, err
 	}
+	if !tx.Space.packages.Has(blob.Digest) {
+		return Package{}, false, errs.New(errs.Busy, "The file of %s %s was removed while it was pushed.", id, version).WithHint("Push it again.")
+	}
 	if err := tx.BlobArrived(blob); err != nil { // a release in the inbox may wait for these bytes
 		return Package{}, false, err
 	}
@@ -201,7 +204,24 @@ func (tx *Tx) DeletePackage(p Package) error {
 	}
 	tx.record(Event{Category: "Deleted", Entity: "package", EntityID: p.ID(), Message: fmt.Sprintf("Package %s %s was deleted", p.PackageID, p.Version)})
 	tx.changed("packages")
-	return nil
+	return tx.dropUnusedBlob(p.Digest)
+}
+
+// dropUnusedBlob frees a package file that nothing names any more. It goes before the
+// commit: a crash in between leaves a row that names no file and that nothing names, and
+// whoever pushes the same bytes meanwhile waits for this transaction and sees them gone.
+func (tx *Tx) dropUnusedBlob(digest string) error {
+	used, err := one[bool](tx.ReadTx, `SELECT EXISTS (SELECT 1 FROM package WHERE digest = ?1) OR EXISTS (SELECT 1 FROM release_package WHERE digest = ?1) OR EXISTS (SELECT 1 FROM zone_blob_want WHERE digest = ?1)`, digest)
+	if err != nil || used {
+		return err
+	}
+	if _, err := tx.exec(`DELETE FROM zone_blob_known WHERE digest = ?`, digest); err != nil {
+		return err
+	}
+	if _, err := tx.exec(`DELETE FROM package_blob WHERE digest = ?`, digest); err != nil {
+		return err
+	}
+	return tx.Space.packages.Remove(digest)
 }
 
 // PackageUse is a release that holds a package version.

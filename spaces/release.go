@@ -506,6 +506,11 @@ func (tx *Tx) DeleteRelease(id ReleaseID) error {
 	if err := tx.update(`DELETE FROM release WHERE id = ?`, int64(id)); err != nil {
 		return err
 	}
+	for _, k := range r.Packages {
+		if err := tx.dropUnusedBlob(k.Digest); err != nil {
+			return err
+		}
+	}
 	tx.record(Event{Category: "Deleted", Entity: "release", EntityID: id.String(), ProjectID: p.ID, Reference: r.ULID, Message: fmt.Sprintf("Release %s of %s was deleted", r.Version, p.Name)})
 	tx.changed("project/"+p.ID.String(), "releases")
 	return nil
