@@ -217,8 +217,8 @@ func together[T any](n int, f func(i int) T) []T {
 
 // unreached are states of the code that no story comes by, and why.
 var unreached = map[string]string{
-	"promotion held":      "no door offers yet to hold a message",
-	"promotion canceled":  "no door offers yet to cancel a message",
+	"promotion held":      "a person holds it in the browser; no case yet",
+	"promotion canceled":  "a person cancels it in the browser; no case yet",
 	"outbox held":         "as of the promotion",
 	"outbox canceled":     "as of the promotion",
 	"task TimedOut":       "it is never started: TestQueueTimeExpiry",
