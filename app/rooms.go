@@ -329,7 +329,7 @@ func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) 
 		return c.SendString("ready\n")
 	})
 	door.Routes(app)
-	pages := &web.Server{Instance: s.instance, Spaces: s.spaces, Version: s.version, Logs: taskLogs{}, Zones: s.zones, Linked: s.linked, Secure: secure, Base: ctx, Log: s.log}
+	pages := &web.Server{Instance: s.instance, Spaces: s.spaces, Version: s.version, Logs: taskLogs{}, Zones: s.zones, Linked: s.linked, AgentToken: s.webToken, Secure: secure, Base: ctx, Log: s.log}
 	pages.Routes(app)
 	return app, nil
 }
@@ -364,6 +364,12 @@ func (s *server) agentToken(secret, space string) agent.Token {
 		poll = ""
 	}
 	return agent.Token{URL: s.url, Pin: s.webPin, Secret: secret + "@" + space, Server: s.identity.Pin, Poll: poll, Space: space}
+}
+
+// webToken is the same in the form of the door for browsers.
+func (s *server) webToken(secret, space string) web.AgentToken {
+	t := s.agentToken(secret, space)
+	return web.AgentToken{Text: t.String(), URL: t.URL, Server: t.Server, Polling: t.Poll != ""}
 }
 
 // taskLogs gives the runner's logs the form of each door.

@@ -27,6 +27,7 @@ type (
 	InboundID      int64
 	DocumentID     int64
 	SecretID       int64
+	RegistrationID int64
 )
 
 const (
@@ -44,6 +45,7 @@ const (
 	prefixLink         = "Links-"
 	prefixPromotion    = "Promotions-"
 	prefixInbound      = "Inbound-"
+	prefixRegistration = "Registrations-"
 )
 
 func apiID(prefix string, n int64) string {
@@ -67,6 +69,7 @@ func (id EventID) String() string        { return apiID(prefixEvent, int64(id)) 
 func (id LinkID) String() string         { return apiID(prefixLink, int64(id)) }
 func (id PromotionID) String() string    { return apiID(prefixPromotion, int64(id)) }
 func (id InboundID) String() string      { return apiID(prefixInbound, int64(id)) }
+func (id RegistrationID) String() string { return apiID(prefixRegistration, int64(id)) }
 
 // cutID returns the number of an id with this prefix, compared without case, as
 // Octopus's own server does; ok is false for any other text.
@@ -152,4 +155,9 @@ func ParsePromotionID(text string) (PromotionID, error) {
 func ParseInboundID(text string) (InboundID, error) {
 	n, err := parseID(prefixInbound, "inbound release", text)
 	return InboundID(n), err
+}
+
+func ParseRegistrationID(text string) (RegistrationID, error) {
+	n, err := parseID(prefixRegistration, "registration token", text)
+	return RegistrationID(n), err
 }

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"octopuses.dev/octopuses/spaces/access"
@@ -21,11 +23,59 @@ type RegistrationInput struct {
 	Lasts        time.Duration // 0: 1 hour; at most 7 days
 }
 
+// Registration is a token as it is kept: without its secret.
+type Registration struct {
+	ID           RegistrationID
+	Environments []EnvironmentID
+	Tags         []string
+	UsesLeft     int
+	ExpiresAt    time.Time
+	CreatedAt    time.Time
+	CreatedBy    string
+}
+
+// Open reports whether another agent may register with it at a time.
+func (r Registration) Open(at time.Time) bool { return r.UsesLeft > 0 && !at.After(r.ExpiresAt) }
+
+// Registration returns one. It needs MachineCreate in its environments, as making it did.
+func (tx *ReadTx) Registration(id RegistrationID) (Registration, error) {
+	r := Registration{ID: id}
+	var environments, tags, expires, created string
+	err := tx.queryRow(`SELECT environments, tags, uses_left, expires_at, created_at, created_by FROM target_registration WHERE id = ?`, int64(id)).Scan(&environments, &tags, &r.UsesLeft, &expires, &created, &r.CreatedBy)
+	if err != nil {
+		return r, notFound(err, "registration token", id.String())
+	}
+	r.ExpiresAt, r.CreatedAt = parseTime(expires), parseTime(created)
+	if r.Environments, err = environmentList(environments); err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal([]byte(tags), &r.Tags); err != nil {
+		return r, err
+	}
+	return r, tx.requireAll(access.MachineCreate, r.Environments)
+}
+
+// environmentList reads a JSON array of API ids.
+func environmentList(text string) (out []EnvironmentID, err error) {
+	var ids []string
+	if err := json.Unmarshal([]byte(text), &ids); err != nil {
+		return nil, err
+	}
+	for _, s := range ids {
+		e, err := ParseEnvironmentID(s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
+
 // CreateRegistration makes a secret with which agents register themselves. It is
 // returned once; only its hash is kept. It needs MachineCreate in the environments.
-func (tx *Tx) CreateRegistration(in RegistrationInput) (secret string, err error) {
+func (tx *Tx) CreateRegistration(in RegistrationInput) (id RegistrationID, secret string, err error) {
 	if err := tx.requireAll(access.MachineCreate, in.Environments); err != nil {
-		return "", err
+		return 0, "", err
 	}
 	if in.Uses == 0 {
 		in.Uses = 1
@@ -35,35 +85,36 @@ func (tx *Tx) CreateRegistration(in RegistrationInput) (secret string, err error
 	}
 	var c errs.Check
 	c.Require(len(in.Environments) > 0, "EnvironmentIds", "A target belongs to at least one environment.")
+	in.Tags = slices.DeleteFunc(slices.Clone(in.Tags), func(t string) bool { return strings.TrimSpace(t) == "" })
 	c.Require(len(in.Tags) > 0, "Roles", "A target has at least one target tag, by which steps find it.")
 	c.Require(in.Uses >= 1 && in.Uses <= 1000, "Uses", "A token registers between 1 and 1000 agents.")
 	c.Require(in.Lasts > 0 && in.Lasts <= 7*24*time.Hour, "Lasts", "A token lasts at most 7 days.")
 	if err := c.Err(); err != nil {
-		return "", err
+		return 0, "", err
 	}
 	var ids []string
 	for _, e := range in.Environments {
 		if _, err := tx.environment(e); err != nil {
-			return "", err
+			return 0, "", err
 		}
 		ids = append(ids, e.String())
 	}
 	environments, err := json.Marshal(ids)
 	if err != nil {
-		return "", err
+		return 0, "", err
 	}
 	tags, err := json.Marshal(in.Tags)
 	if err != nil {
-		return "", err
+		return 0, "", err
 	}
 	secret = rand.Text()
-	_, err = tx.insert(`INSERT INTO target_registration (secret_hash, environments, tags, uses_left, expires_at, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+	n, err := tx.insert(`INSERT INTO target_registration (secret_hash, environments, tags, uses_left, expires_at, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 		hashText(secret), string(environments), string(tags), in.Uses, formatTime(tx.Now.Add(in.Lasts)), formatTime(tx.Now), tx.Actor.Name)
 	if err != nil {
-		return "", err
+		return 0, "", err
 	}
 	tx.record(Event{Category: "Created", Entity: "registration token", Message: fmt.Sprintf("A token to register %d agents with the tags %v was made", in.Uses, in.Tags)})
-	return secret, nil
+	return RegistrationID(n), secret, nil
 }
 
 func hashText(s string) string {
@@ -89,23 +140,17 @@ func (tx *Tx) RegisterTarget(secret string, in TargetInput) (Target, error) {
 	if left < 1 || tx.Now.After(parseTime(expires)) {
 		return Target{}, refused
 	}
-	var ids []string
-	if err := json.Unmarshal([]byte(environments), &ids); err != nil {
-		return Target{}, err
-	}
 	if err := json.Unmarshal([]byte(tags), &in.Tags); err != nil {
 		return Target{}, err
 	}
-	in.Environments = nil
-	for _, s := range ids {
-		e, err := ParseEnvironmentID(s)
-		if err != nil {
-			return Target{}, err
-		}
-		in.Environments = append(in.Environments, e)
+	if in.Environments, err = environmentList(environments); err != nil {
+		return Target{}, err
 	}
 	t, err := tx.createTarget(in)
 	if err != nil {
+		return t, err
+	}
+	if err := tx.update(`UPDATE target SET registration_id = ? WHERE id = ?`, id, int64(t.ID)); err != nil {
 		return t, err
 	}
 	if err := tx.update(`UPDATE target_registration SET uses_left = uses_left - 1 WHERE id = ?`, id); err != nil {

@@ -215,7 +215,7 @@ func (tx *ReadTx) Tasks(o TaskFilter) (Page[Task], error) {
 		f.add("environment_id = ?", int64(o.Environment))
 	}
 	if o.Target != 0 {
-		f.add("(target_id = ?1 OR id IN (SELECT task_id FROM execution WHERE target_id = ?1))", int64(o.Target))
+		f.add("(target_id = ? OR id IN (SELECT task_id FROM execution WHERE target_id = ?))", int64(o.Target), int64(o.Target))
 	}
 	if o.Active {
 		f.add(unfinishedSQL)

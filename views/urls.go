@@ -130,3 +130,15 @@ func PreviewURL(space, project string) string { return ProjectURL(space, project
 func CompareURL(space, project, version, with string) string {
 	return ReleaseURL(space, project, version) + "/compare" + seg(with)
 }
+
+// Forms of infrastructure and of lifecycles.
+func NewEnvironmentURL(space string) string      { return DashboardURL(space) + "/new-environment" }
+func EnvironmentEditURL(space, id string) string { return EnvironmentURL(space, id) + "/edit" }
+func EnvironmentOrderURL(space string) string    { return EnvironmentsURL(space) + "/order" }
+func NewTargetURL(space string) string           { return DashboardURL(space) + "/new-target" }
+func TargetEditURL(space, id string) string      { return TargetURL(space, id) + "/edit" }
+func RegistrationURL(space, id string) string {
+	return DashboardURL(space) + "/registrations" + seg(id)
+}
+func NewLifecycleURL(space string) string      { return DashboardURL(space) + "/new-lifecycle" }
+func LifecycleEditURL(space, id string) string { return LifecycleURL(space, id) + "/edit" }

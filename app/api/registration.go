@@ -39,7 +39,8 @@ func newRegistration(r *request) error {
 			}
 			in.Environments = append(in.Environments, e.ID)
 		}
-		return tx.CreateRegistration(in)
+		_, secret, err := tx.CreateRegistration(in)
+		return secret, err
 	})
 	if err != nil {
 		return err

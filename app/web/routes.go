@@ -50,5 +50,7 @@ func (s *Server) table() []route {
 	all = append(all, promotionRoutes()...)
 	all = append(all, zoneRoutes()...)
 	all = append(all, packageRoutes()...)
+	all = append(all, environmentRoutes()...)
+	all = append(all, targetRoutes()...)
 	return all
 }

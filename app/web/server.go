@@ -35,6 +35,9 @@ type Server struct {
 	Linked   func(spaces.Ref) // told of a space whose links are to be kept from now on; may be nil
 	// MaxPackage is the limit of an uploaded package file in bytes; 0: 5 GiB.
 	MaxPackage int64
+	// AgentToken completes the secret of a registration to what an agent needs to call us;
+	// nil: agents cannot register.
+	AgentToken func(secret, space string) AgentToken
 	Secure     bool            // browsers reach us over TLS: cookies are Secure
 	Base       context.Context // ends when the server stops; nil: never
 	Log        *slog.Logger    // nil: slog.Default

@@ -287,7 +287,7 @@ func TestRoutes(t *testing.T) {
 	bob, token := d.cookies, d.get("/account").Find("input[name=csrf]").First().AttrOr("value", "")
 	d.cookies = ada
 	adaToken := d.get("/account").Find("input[name=csrf]").First().AttrOr("value", "")
-	path := strings.NewReplacer(":space", "payments", ":project", "x", ":version", "1", ":step", "s", ":variable", "v", ":task", "ServerTasks-1", ":deployment", "Deployments-1", ":key", "1", ":link", "Links-1", ":with", "2", ":package", "web")
+	path := strings.NewReplacer(":space", "payments", ":project", "x", ":version", "1", ":step", "s", ":variable", "v", ":task", "ServerTasks-1", ":deployment", "Deployments-1", ":key", "1", ":link", "Links-1", ":with", "2", ":package", "web", ":environment", "Environments-1", ":target", "Machines-1", ":registration", "Registrations-1", ":lifecycle", "Lifecycles-1")
 	for _, row := range d.s.table() {
 		t.Run(row.method+" "+row.path, func(t *testing.T) {
 			d.t = t

@@ -373,7 +373,7 @@ CREATE TABLE target (
   created_at     TEXT NOT NULL,
   updated_at     TEXT NOT NULL,
   updated_by     TEXT NOT NULL
-) STRICT;
+, registration_id INTEGER CONSTRAINT target_registered_with REFERENCES target_registration (id) ON DELETE SET NULL) STRICT;
 
 CREATE TABLE target_environment (
   target_id      INTEGER NOT NULL CONSTRAINT target_environment_target REFERENCES target (id) ON DELETE CASCADE,
@@ -614,6 +614,8 @@ CREATE INDEX remote_current_by_environment ON remote_current (remote_environment
 CREATE INDEX remote_current_by_release ON remote_current (release_id);
 
 CREATE INDEX target_by_environment ON target_environment (environment_id, target_id);
+
+CREATE INDEX target_by_registration ON target (registration_id) WHERE registration_id IS NOT NULL;
 
 CREATE INDEX target_by_tag ON target_tag (tag, target_id);
 

@@ -205,6 +205,25 @@ on('submit', 'form[data-upload]', (e, f) => {
   x.open('POST', f.action); x.send(new FormData(f));
 });
 
+// Rows that have an order are dragged where a form takes the order; Up and Down do the same.
+let dragged;
+const ordered = (t) => t.closest('tr[data-id]') && $(`form[data-order="${CSS.escape(t.closest('table')?.id || '')}"]`);
+on('pointerdown', 'tr[data-id]', (e, t) => { t.draggable = !!ordered(t) && !e.target.closest('a, button, input, label'); });
+on('dragstart', 'tr[data-id]', (e, t) => { if (!ordered(t)) return; dragged = t; t.classList.add('dragged'); e.dataTransfer.effectAllowed = 'move'; });
+on('dragover', 'tr[data-id]', (e, t) => {
+  if (!dragged || t.parentElement !== dragged.parentElement) return;
+  e.preventDefault();
+  const r = t.getBoundingClientRect();
+  if (t !== dragged) t[e.clientY > r.top + r.height / 2 ? 'after' : 'before'](dragged);
+});
+on('dragend', 'tr[data-id]', (e, t) => {
+  if (!dragged) return;
+  const f = ordered(t);
+  dragged.classList.remove('dragged'); dragged = null;
+  f.elements.order.value = $$('tr[data-id]', t.parentElement).map((r) => r.dataset.id).join(',');
+  f.requestSubmit();
+});
+
 // Links: fetch on intent, so that the click finds the page warm.
 const warm = new Set();
 on('pointerover', 'a[href^="/"]', (e, a) => {

@@ -5,6 +5,7 @@ package gallery
 import (
 	"octopuses.dev/octopuses/views"
 	"octopuses.dev/octopuses/views/account"
+	"octopuses.dev/octopuses/views/infrastructure"
 	"octopuses.dev/octopuses/views/packages"
 	"octopuses.dev/octopuses/views/projects"
 	"octopuses.dev/octopuses/views/zones"
@@ -22,5 +23,6 @@ func Pages() []views.Fixture {
 	all = append(all, projects.DashboardFixtures()...)
 	all = append(all, packages.Fixtures()...)
 	all = append(all, zones.Fixtures()...)
+	all = append(all, infrastructure.Fixtures()...)
 	return all
 }
