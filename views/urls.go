@@ -62,6 +62,7 @@ func TaskURL(space, id string) string        { return TasksURL(space) + seg(id) 
 func TargetURL(space, id string) string      { return TargetsURL(space) + seg(id) }
 func EnvironmentURL(space, id string) string { return EnvironmentsURL(space) + seg(id) }
 func LifecycleURL(space, id string) string   { return LifecyclesURL(space) + seg(id) }
+func NewLifecycleURL(space string) string    { return LifecyclesURL(space) + "/new" }
 func InboundURL(space, id string) string     { return PromotionsURL(space) + "/inbox" + seg(id) }
 func ImportBundleURL(space string) string    { return PromotionsURL(space) + "/import" }
 func ImportReceiptsURL(space string) string  { return OutboxURL(space) + "/receipts" }
@@ -131,7 +132,7 @@ func CompareURL(space, project, version, with string) string {
 	return ReleaseURL(space, project, version) + "/compare" + seg(with)
 }
 
-// Forms of infrastructure and of lifecycles.
+// Forms of infrastructure.
 func NewEnvironmentURL(space string) string      { return DashboardURL(space) + "/new-environment" }
 func EnvironmentEditURL(space, id string) string { return EnvironmentURL(space, id) + "/edit" }
 func EnvironmentOrderURL(space string) string    { return EnvironmentsURL(space) + "/order" }
@@ -140,5 +141,3 @@ func TargetEditURL(space, id string) string      { return TargetURL(space, id) +
 func RegistrationURL(space, id string) string {
 	return DashboardURL(space) + "/registrations" + seg(id)
 }
-func NewLifecycleURL(space string) string      { return DashboardURL(space) + "/new-lifecycle" }
-func LifecycleEditURL(space, id string) string { return LifecycleURL(space, id) + "/edit" }

@@ -47,6 +47,7 @@ func (s *Server) table() []route {
 	all = append(all, variableRoutes()...)
 	all = append(all, releaseRoutes()...)
 	all = append(all, taskRoutes()...)
+	all = append(all, lifecycleRoutes()...)
 	all = append(all, promotionRoutes()...)
 	all = append(all, zoneRoutes()...)
 	all = append(all, packageRoutes()...)

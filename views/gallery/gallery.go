@@ -6,6 +6,7 @@ import (
 	"octopuses.dev/octopuses/views"
 	"octopuses.dev/octopuses/views/account"
 	"octopuses.dev/octopuses/views/infrastructure"
+	"octopuses.dev/octopuses/views/lifecycles"
 	"octopuses.dev/octopuses/views/packages"
 	"octopuses.dev/octopuses/views/projects"
 	"octopuses.dev/octopuses/views/zones"
@@ -24,5 +25,6 @@ func Pages() []views.Fixture {
 	all = append(all, packages.Fixtures()...)
 	all = append(all, zones.Fixtures()...)
 	all = append(all, infrastructure.Fixtures()...)
+	all = append(all, lifecycles.Fixtures()...)
 	return all
 }
