@@ -85,6 +85,7 @@ type EventFilter struct {
 	Category    string
 	Actor       string
 	Reference   string
+	Text        string // part of the message, of the actor's name or of the entity's id, without case
 	From, Until time.Time
 	Before      EventID // only older than this one, for paging
 	Take        int     // at most so many; 0: 50
@@ -112,6 +113,11 @@ func (tx *ReadTx) Events(f EventFilter) ([]Event, error) {
 	}
 	if f.Reference != "" {
 		add("reference = ?", f.Reference)
+	}
+	if f.Text != "" {
+		part := like(f.Text)
+		where = append(where, `(message LIKE ? ESCAPE '\' OR actor_name LIKE ? ESCAPE '\' OR entity_id LIKE ? ESCAPE '\')`)
+		args = append(args, part, part, part)
 	}
 	if !f.From.IsZero() {
 		add("at >= ?", formatTime(f.From))

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/a-h/templ"
 	"github.com/gofiber/fiber/v2"
@@ -168,25 +169,60 @@ func deleteSpace(r *request) error {
 	return r.see(views.SpacesURL())
 }
 
+// auditKinds are the categories that people ask for.
+var auditKinds = []string{"Created", "Modified", "Deleted", "Denied", "DeploymentQueued", "DeploymentStarted", "DeploymentSucceeded", "DeploymentFailed", "DeploymentCanceled", "TaskCanceled", "InterruptionRaised", "InterruptionAnswered", "ReleasePromoted", "BundleReceived", "BundleAccepted", "BundleRejected", "ReceiptReceived"}
+
 func spaceAudit(r *request) error {
-	f := spaces.EventFilter{Take: auditPage, Category: r.Query("category")}
+	f := spaces.EventFilter{Take: auditPage, Category: r.Query("category"), Text: strings.TrimSpace(r.Query("q"))}
 	if n, err := strconv.ParseInt(strings.TrimPrefix(r.Query("before"), "Events-"), 10, 64); err == nil {
 		f.Before = spaces.EventID(n)
+	}
+	m := account.Audit{Action: views.AuditURL(r.about.Slug), Query: f.Text, Search: true, From: r.Query("from"), Until: r.Query("until")}
+	// Days are those of the server's clock, which is UTC.
+	if t, err := time.Parse(time.DateOnly, m.From); err == nil {
+		f.From = t
+	}
+	if t, err := time.Parse(time.DateOnly, m.Until); err == nil {
+		f.Until = t.AddDate(0, 0, 1)
+	}
+	for _, c := range auditKinds {
+		m.Categories = append(m.Categories, ui.Option{Value: c, Label: spaced(c), Selected: c == f.Category})
 	}
 	all, err := spaces.View(r.ctx, r.space, r.actor, func(tx *spaces.ReadTx) ([]spaces.Event, error) { return tx.Events(f) })
 	if err != nil {
 		return err
 	}
-	m := account.Audit{Page: r.pageFor("Audit", "Settings"), Action: views.AuditURL(r.about.Slug), Query: r.Query("q")}
+	m.Page = r.pageFor("Audit", "Settings")
 	for _, e := range all {
-		if matches(m.Query, e.ActorName, e.Category, e.Message) {
-			m.Entries = append(m.Entries, account.Entry{At: e.At, Who: e.ActorName, What: e.Message, Subject: strings.TrimSpace(e.Entity + " " + e.EntityID), From: e.Address, Denied: e.Category == "Denied"})
+		x := account.Entry{At: e.At, Who: e.ActorName, What: e.Message, Subject: strings.TrimSpace(e.Entity + " " + e.EntityID), From: e.Address, Denied: e.Category == "Denied"}
+		for _, c := range e.Changes {
+			x.Changes = append(x.Changes, account.Change{Field: c.Field, Before: c.Before, After: c.After, Secret: c.Secret})
 		}
+		m.Entries = append(m.Entries, x)
 	}
 	if len(all) == auditPage {
-		m.Pager = ui.PagerProps{Text: "The newest " + strconv.Itoa(len(all)) + " entries from here", Next: "?before=" + all[len(all)-1].ID.String()}
+		next := url.Values{"before": {all[len(all)-1].ID.String()}}
+		for _, name := range []string{"q", "category", "from", "until"} {
+			if v := r.Query(name); v != "" {
+				next.Set(name, v)
+			}
+		}
+		m.Pager = ui.PagerProps{Text: "The newest " + strconv.Itoa(len(all)) + " entries from here", Next: "?" + next.Encode()}
 	}
 	return r.render(fiber.StatusOK, account.ShowAudit(m))
+}
+
+// spaced writes "DeploymentQueued" as "Deployment queued".
+func spaced(name string) string {
+	var b strings.Builder
+	for i, c := range name {
+		if i > 0 && unicode.IsUpper(c) {
+			b.WriteByte(' ')
+			c = unicode.ToLower(c)
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
 }
 
 const (

@@ -2,6 +2,7 @@ package account
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"octopuses.dev/octopuses/views"
@@ -44,7 +45,9 @@ func Fixtures() []views.Fixture {
 		{Name: "recovery codes", Component: ShowRecoveryCodes(RecoveryCodes{Page: in("Recovery codes"), Codes: []string{"ABCD-EFGH-JKLM-NPQR", "STUV-WXYZ-2345-6789"}})},
 		{Name: "code failed", Component: ShowCode(Code{Page: out("Second factor"), Errors: []ui.FieldError{{Message: "The code is wrong or was used before."}}})},
 		{Name: "sessions usual", Component: ShowSessions(Sessions{Page: in("Sessions"), Sessions: []Session{{ID: "1", Agent: "Firefox on Linux", Address: "192.0.2.7", Began: at, Seen: at, This: true}, {ID: "2", Agent: "Safari on iPhone", Address: "2001:db8::7", Began: at, Seen: at}}})},
-		{Name: "audit empty", Component: ShowAudit(Audit{Page: views.SamplePage("Audit", "Settings"), Action: "/audit"})},
+		{Name: "audit empty", Component: ShowAudit(Audit{Page: views.SamplePage("Audit", "Settings"), Action: "/audit", Search: true, Query: "nothing like it", From: "2026-11-01"})},
+		{Name: "audit changes", Component: ShowAudit(Audit{Page: views.SamplePage("Audit", "Settings"), Action: "/audit", Search: true, Categories: []ui.Option{{Value: "Modified", Label: "Modified", Selected: true}, {Value: "Denied", Label: "Denied"}}, Entries: append(log[:3:3],
+			Entry{At: at, Who: "Ana Lovelace", What: "Variables of Checkout were changed", Subject: "variables variableset-Projects-1", From: "192.0.2.7", Changes: []Change{{Field: "Greeting", Before: "hello", After: strings.Repeat("a-long-value-", 60)}, {Field: "Password", Secret: true}, {Field: "Empty", After: "x"}}})})},
 		{Name: "audit usual", Component: ShowAudit(Audit{Page: views.SamplePage("Audit", "Settings"), Action: "/audit", Entries: log, Pager: ui.PagerProps{Text: "1–60 of 812", Next: "?page=2"}})},
 		{Name: "settings usual", Component: ShowSettings(settings)}, {Name: "settings forbidden", Component: ShowSettings(forbidden)}, {Name: "settings failed", Component: ShowSettings(failed)},
 	}
