@@ -93,16 +93,16 @@ func (n neighbours) stages(phases []deploy.Phase) (out []ui.Stage) {
 			s.Name += " (optional)"
 		}
 		for _, id := range p.AutomaticDeploymentTargets {
-			s.Boxes = append(s.Boxes, ui.Box{Name: names[id], State: "by itself"})
+			s.Boxes = append(s.Boxes, ui.Box{Name: names[id], Version: "by itself"})
 		}
 		for _, id := range p.OptionalDeploymentTargets {
-			s.Boxes = append(s.Boxes, ui.Box{Name: names[id], State: "by hand"})
+			s.Boxes = append(s.Boxes, ui.Box{Name: names[id], Version: "by hand"})
 		}
 		for _, x := range p.RemoteSpaces {
-			s.Boxes = append(s.Boxes, ui.Box{Name: names[x.ID], State: "another zone", Remote: true})
+			s.Boxes = append(s.Boxes, ui.Box{Name: names[x.ID], Version: "another zone", Remote: true})
 		}
 		if len(s.Boxes) == 0 {
-			s.Boxes = []ui.Box{{Name: "Any other", State: "by hand"}}
+			s.Boxes = []ui.Box{{Name: "Any other", Version: "by hand"}}
 		}
 		out = append(out, s)
 	}
@@ -135,7 +135,7 @@ func (r *request) editor(id spaces.LifecycleID, version int64, in deploy.Lifecyc
 	title := "Add a lifecycle"
 	m.CanEdit, m.Why = r.can(access.LifecycleCreate, access.Scope{})
 	if id != 0 {
-		m.ID, m.Projects, title = id.String(), n.projects[id], "Lifecycle "+in.Name
+		m.ID, m.Projects, title = id.String(), n.projects[id], in.Name
 		m.CanEdit, m.Why = r.can(access.LifecycleEdit, access.Scope{})
 		m.CanDelete, _ = r.can(access.LifecycleDelete, access.Scope{})
 	}
