@@ -12,9 +12,10 @@ import (
 // goes after the commit of its end, so that a crash between the two files leaves a mark
 // too many and never one too few. Opening a space puts its marks right.
 const (
-	MarkWork  = "work"  // tasks or promotions that are not finished
-	MarkLinks = "links" // active links that this side dials
-	markAgent = "agent/"
+	MarkWork    = "work"    // tasks or promotions that are not finished
+	MarkLinks   = "links"   // active links that this side dials
+	MarkTargets = "targets" // deployment targets, whose health is asked for now and then
+	markAgent   = "agent/"
 )
 
 // AgentMark is the mark of a space with a polling agent of this thumbprint.
@@ -29,7 +30,7 @@ type Marks interface {
 	Mark(ctx context.Context, ref Ref, add, remove []string) error
 }
 
-// topicAgents is changed when a polling agent may have come or gone.
+// topicAgents is changed when a target, and with it a polling agent, may have come or gone.
 const topicAgents = "agents"
 
 // standing are the marks that follow from the rows alone: all but [MarkWork], which the
@@ -44,8 +45,15 @@ func (tx *ReadTx) standing() ([]string, error) {
 		return nil, err
 	}
 	dials, err := one[bool](tx, `SELECT EXISTS (SELECT 1 FROM zone_link WHERE mode = ? AND state = ?)`, ModeWeDial, string(LinkActive))
+	if err != nil {
+		return nil, err
+	}
 	if dials {
 		marks = append(marks, MarkLinks)
+	}
+	targets, err := one[bool](tx, `SELECT EXISTS (SELECT 1 FROM target)`)
+	if targets {
+		marks = append(marks, MarkTargets)
 	}
 	return marks, err
 }

@@ -109,9 +109,9 @@ func TestMarks(t *testing.T) {
 		return spaces.TargetInput{Name: name, Style: spaces.StylePolling, Thumbprint: thumbprint, Environments: []spaces.EnvironmentID{env.ID}, Tags: []string{"web"}}
 	}
 	target := must(t, s, func(tx *spaces.Tx) (spaces.Target, error) { return tx.CreateTarget(agent("one", pinA)) })
-	b.want(t, "with an agent", spaces.AgentMark(pinA))
+	b.want(t, "with an agent", spaces.AgentMark(pinA), spaces.MarkTargets)
 	must(t, s, func(tx *spaces.Tx) (spaces.Target, error) { return tx.UpdateTarget(target.ID, agent("one", pinB)) })
-	b.want(t, "with another key", spaces.AgentMark(pinB))
+	b.want(t, "with another key", spaces.AgentMark(pinB), spaces.MarkTargets)
 
 	b.mu.Lock()
 	b.broken = errors.New("the disk is full")
@@ -125,7 +125,7 @@ func TestMarks(t *testing.T) {
 	b.marks = map[string]bool{spaces.AgentMark(strings.Repeat("c", 64)): true, spaces.MarkLinks: true} // as after a crash, or of another copy
 	b.mu.Unlock()
 	s = reopen(s)
-	b.want(t, "after the space was opened again", spaces.AgentMark(pinB))
+	b.want(t, "after the space was opened again", spaces.AgentMark(pinB), spaces.MarkTargets)
 	list, err := spaces.View(ctx, s, spacetest.Manager(), func(tx *spaces.ReadTx) (spaces.Page[spaces.Target], error) {
 		return tx.Targets(spaces.TargetFilter{})
 	})
@@ -137,14 +137,14 @@ func TestMarks(t *testing.T) {
 		return func(*spaces.Tx) (bool, error) { return ok, nil }
 	}
 	must(t, s, func(tx *spaces.Tx) (spaces.Task, error) { return tx.QueueHealthCheck(target.ID) })
-	b.want(t, "with a task", spaces.AgentMark(pinB), spaces.MarkWork)
+	b.want(t, "with a task", spaces.AgentMark(pinB), spaces.MarkTargets, spaces.MarkWork)
 	if idle, err := s.Idle(ctx, quiet(false)); idle || err != nil {
 		t.Errorf("idle %v, %v", idle, err)
 	}
 	s = reopen(s)
-	b.want(t, "with a task that waits", spaces.AgentMark(pinB), spaces.MarkWork)
+	b.want(t, "with a task that waits", spaces.AgentMark(pinB), spaces.MarkTargets, spaces.MarkWork)
 	if idle, err := s.Idle(ctx, quiet(true)); !idle || err != nil {
 		t.Errorf("idle %v, %v", idle, err)
 	}
-	b.want(t, "when all is done", spaces.AgentMark(pinB))
+	b.want(t, "when all is done", spaces.AgentMark(pinB), spaces.MarkTargets)
 }

@@ -136,6 +136,23 @@ func (tx *Tx) QueueHealthCheck(target TargetID) (Task, error) {
 	return tx.task(id)
 }
 
+// QueueDueHealthCheck asks all targets for their health if that was not done for as long
+// as every, and is not under way. It returns when it is due next. Only the server does it.
+func (tx *Tx) QueueDueHealthCheck(every time.Duration) (next time.Time, err error) {
+	if open, err := one[bool](tx.ReadTx, `SELECT EXISTS (SELECT 1 FROM task WHERE state IN ('Queued', 'Executing', 'Cancelling') AND kind = 'Health' AND target_id IS NULL)`); err != nil || open {
+		return tx.Now.Add(every), err
+	}
+	last, err := one[string](tx.ReadTx, `SELECT COALESCE((SELECT created_at FROM task WHERE kind = 'Health' AND target_id IS NULL ORDER BY id DESC LIMIT 1), '')`)
+	if err != nil {
+		return next, err
+	}
+	if next = parseTime(last).Add(every); last != "" && next.After(tx.Now) {
+		return next, nil
+	}
+	_, err = tx.QueueHealthCheck(0)
+	return tx.Now.Add(every), err
+}
+
 func (t Task) scope() access.Scope {
 	return access.Scope{Project: t.ProjectID.String(), Environment: t.EnvironmentID.String()}
 }

@@ -627,6 +627,8 @@ CREATE INDEX task_by_project ON task (project_id, id);
 
 CREATE INDEX task_by_target ON task (target_id, id) WHERE target_id IS NOT NULL;
 
+CREATE INDEX task_health_of_all ON task (id) WHERE kind = 'Health' AND target_id IS NULL;
+
 CREATE INDEX task_unfinished ON task (state, id) WHERE state IN ('Queued', 'Executing', 'Cancelling');
 
 CREATE INDEX zone_blob_want_by_digest ON zone_blob_want (digest);
