@@ -376,16 +376,22 @@ func (s *server) webToken(secret, space string) web.AgentToken {
 // taskLogs gives the runner's logs the form of each door.
 type taskLogs struct{}
 
-func (taskLogs) Tree(ctx context.Context, s *spaces.Space, id spaces.TaskID) ([]web.LogNode, error) {
+func (taskLogs) Lines(s *spaces.Space, id spaces.TaskID, offset int64, max int) ([]byte, int64, error) {
+	return runner.Lines(s, id, offset, max)
+}
+
+func (taskLogs) Topic(id spaces.TaskID) string { return runner.LogTopic(id) }
+
+func (taskLogs) Tree(ctx context.Context, s *spaces.Space, id spaces.TaskID) ([]web.LogNode, int64, error) {
 	root, err := runner.Tree(ctx, s, id)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return []web.LogNode{webNode(root)}, nil
+	return []web.LogNode{webNode(root)}, root.Next, nil
 }
 
 func webNode(n *runner.Node) web.LogNode {
-	out := web.LogNode{Name: n.Name, Status: n.Status, Started: n.Started, Ended: n.Ended}
+	out := web.LogNode{Key: n.Key, Name: n.Name, Status: n.Status, Started: n.Started, Ended: n.Ended}
 	for _, l := range n.Lines {
 		out.Lines = append(out.Lines, web.LogLine{Time: l.Time, Category: l.Category, Text: l.Text})
 	}

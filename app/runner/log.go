@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,6 +32,9 @@ type line struct {
 	Execution string    `json:"x,omitempty"`
 	Next      int64     `json:"o,omitempty"`
 }
+
+// LogTopic is changed when the log of a task has new lines.
+func LogTopic(id spaces.TaskID) string { return "log/" + id.String() }
 
 // taskLog appends to the log of one task.
 type taskLog struct {
@@ -133,7 +137,7 @@ func (l *taskLog) write(lines ...line) {
 		l.err = err
 		l.space.Log().Error("write task log", "task", l.id.String(), "err", err)
 	}
-	l.space.Hub().Publish("task/" + l.id.String())
+	l.space.Hub().Publish(LogTopic(l.id))
 }
 
 func (l *taskLog) warnings() int {
@@ -194,12 +198,14 @@ type Entry struct {
 // one of Pending, Running, Success, SuccessWithWarning, Failed, Skipped, Canceled.
 type Node struct {
 	ID       string
+	Key      string // of its lines: step and target, as "2/web-01"
 	Name     string
 	Status   string
 	Started  *time.Time
 	Ended    *time.Time
 	Lines    []Entry
 	Children []*Node
+	Next     int64 // of the task: the offset in the file behind the lines that were read
 }
 
 // Tree reads the log of a task as a tree of steps and targets. The caller has checked
@@ -223,12 +229,12 @@ func Tree(ctx context.Context, s *spaces.Space, id spaces.TaskID) (*Node, error)
 	if err != nil {
 		return nil, err
 	}
-	root := &Node{ID: id.String(), Name: f.task.Description, Status: taskStatus(f.task), Started: f.task.StartTime, Ended: f.task.CompletedTime}
+	root := &Node{ID: id.String(), Key: "0/", Name: f.task.Description, Status: taskStatus(f.task), Started: f.task.StartTime, Ended: f.task.CompletedTime}
 	steps := map[int]*Node{}
 	targets := map[string]*Node{}
 	if f.plan != nil {
 		for i, ps := range f.plan.Steps {
-			n := &Node{ID: fmt.Sprintf("%s/step-%d", id, i+1), Name: fmt.Sprintf("Step %d: %s", i+1, ps.Name), Status: "Pending"}
+			n := &Node{ID: fmt.Sprintf("%s/step-%d", id, i+1), Key: fmt.Sprintf("%d/", i+1), Name: fmt.Sprintf("Step %d: %s", i+1, ps.Name), Status: "Pending"}
 			if ps.Skip != "" {
 				n.Status = "Skipped"
 			}
@@ -241,7 +247,7 @@ func Tree(ctx context.Context, s *spaces.Space, id spaces.TaskID) (*Node, error)
 							name = t.Name
 						}
 					}
-					c := &Node{ID: fmt.Sprintf("%s/step-%d/%s", id, i+1, run.Target), Name: name, Status: workStatus(run.State, "Pending")}
+					c := &Node{ID: fmt.Sprintf("%s/step-%d/%s", id, i+1, run.Target), Key: fmt.Sprint(i+1, "/", name), Name: name, Status: workStatus(run.State, "Pending")}
 					targets[fmt.Sprint(i+1, "/", name)] = c
 					n.Children = append(n.Children, c)
 				}
@@ -250,7 +256,7 @@ func Tree(ctx context.Context, s *spaces.Space, id spaces.TaskID) (*Node, error)
 			root.Children = append(root.Children, n)
 		}
 	}
-	err = eachLine(s, id, func(number int, e line) {
+	root.Next, err = eachLine(s, id, func(number int, e line) {
 		n := root
 		if st := steps[e.Step]; st != nil {
 			n = st
@@ -259,7 +265,7 @@ func Tree(ctx context.Context, s *spaces.Space, id spaces.TaskID) (*Node, error)
 			key := fmt.Sprint(e.Step, "/", e.Target)
 			c := targets[key]
 			if c == nil {
-				c = &Node{ID: n.ID + "/" + e.Target, Name: e.Target, Status: root.Status}
+				c = &Node{ID: n.ID + "/" + e.Target, Key: key, Name: e.Target, Status: root.Status}
 				targets[key] = c
 				n.Children = append(n.Children, c)
 			}
@@ -284,21 +290,23 @@ func Tree(ctx context.Context, s *spaces.Space, id spaces.TaskID) (*Node, error)
 	return root, err
 }
 
-func eachLine(s *spaces.Space, id spaces.TaskID, f func(number int, e line)) error {
+// eachLine returns the offset behind the last whole line.
+func eachLine(s *spaces.Space, id spaces.TaskID, f func(number int, e line)) (next int64, err error) {
 	file, err := os.Open(logPath(s, id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return 0, nil
 	}
 	if err != nil {
-		return fmt.Errorf("read task log: %w", err)
+		return 0, fmt.Errorf("read task log: %w", err)
 	}
 	defer file.Close()
 	in := bufio.NewReaderSize(file, 64<<10)
 	for n := 1; ; n++ {
 		b, err := in.ReadBytes('\n')
 		if err != nil {
-			return nil // the end, or a line that is being written
+			return next, nil // the end, or a line that is being written
 		}
+		next += int64(len(b))
 		var e line
 		if json.Unmarshal(b, &e) == nil {
 			f(n, e)
@@ -306,10 +314,35 @@ func eachLine(s *spaces.Space, id spaces.TaskID, f func(number int, e line)) err
 	}
 }
 
+// Lines reads the lines of a log as they are stored, one JSON object each: t its time, c
+// its category, m its text, s its step and g its target, if any. It begins at a byte
+// offset, reads at most max bytes, and returns the offset behind the last whole line. So
+// many readers follow a log without anybody taking it apart for each.
+func Lines(s *spaces.Space, id spaces.TaskID, offset int64, max int) (lines []byte, next int64, err error) {
+	file, err := os.Open(logPath(s, id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, offset, nil
+	}
+	if err != nil {
+		return nil, offset, fmt.Errorf("read task log: %w", err)
+	}
+	defer file.Close()
+	lines = make([]byte, max)
+	n, err := file.ReadAt(lines, offset)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, offset, fmt.Errorf("read task log: %w", err)
+	}
+	lines = lines[:bytes.LastIndexByte(lines[:n], '\n')+1]
+	if len(lines) == 0 && n == max { // longer than any line of ours; nobody would come past it
+		return nil, offset + int64(n), nil
+	}
+	return lines, offset + int64(len(lines)), nil
+}
+
 // Raw writes the log of a task as plain text.
 func Raw(s *spaces.Space, id spaces.TaskID, w io.Writer) error {
 	out := bufio.NewWriter(w)
-	err := eachLine(s, id, func(_ int, e line) {
+	_, err := eachLine(s, id, func(_ int, e line) {
 		where := ""
 		if e.Target != "" {
 			where = " " + e.Target + ":"

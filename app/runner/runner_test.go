@@ -151,7 +151,7 @@ func (b *bench) deploy(p spaces.Project) spaces.Deployment {
 // await waits until the task satisfies ok and returns it with its raw log.
 func (b *bench) await(id spaces.TaskID, ok func(spaces.Task) bool) (spaces.Task, string) {
 	b.t.Helper()
-	news, stop := b.space.Hub().Subscribe("task/" + id.String())
+	news, stop := b.space.Hub().Subscribe("task/"+id.String(), runner.LogTopic(id))
 	defer stop()
 	deadline := time.After(20 * time.Second)
 	for {

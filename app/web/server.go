@@ -46,12 +46,19 @@ type Server struct {
 // TaskLogs reads the log of a task as a tree. The door has checked before that the
 // reader may see the task.
 type TaskLogs interface {
-	Tree(ctx context.Context, s *spaces.Space, task spaces.TaskID) ([]LogNode, error)
+	// next is the offset behind what the tree has.
+	Tree(ctx context.Context, s *spaces.Space, task spaces.TaskID) (tree []LogNode, next int64, err error)
+	// Lines reads whole lines from an offset on, at most max bytes, each a JSON object: t
+	// its time, c its category, m its text, s its step and g its target.
+	Lines(s *spaces.Space, task spaces.TaskID, offset int64, max int) (lines []byte, next int64, err error)
+	// Topic is changed when there are new lines.
+	Topic(task spaces.TaskID) string
 }
 
 // LogNode is a task, a step or a target in the log. Status is one of Pending, Running,
 // Success, SuccessWithWarning, Failed, Skipped, Canceled.
 type LogNode struct {
+	Key            string // step and target of its lines, as "2/web-01"
 	Name, Status   string
 	Started, Ended *time.Time
 	Lines          []LogLine

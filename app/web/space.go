@@ -233,7 +233,8 @@ const (
 
 // stream tells the browser that something on its page changed, until it goes away, the
 // server stops, or the person may no longer be here. The message has the topics of the
-// page, never data: the browser reads again.
+// page, never data: the browser reads again. Only the lines of a running task's log come
+// by the stream itself.
 func stream(r *request) error {
 	topics := strings.Fields(r.Query("topics"))
 	if len(topics) > maxTopics {
@@ -244,17 +245,29 @@ func stream(r *request) error {
 			return errs.New(errs.Invalid, "'%.20s…' is no topic.", t)
 		}
 	}
+	log, err := r.followed()
+	if err != nil {
+		return err
+	}
 	r.Set(fiber.HeaderContentType, "text/event-stream")
 	r.Set("X-Accel-Buffering", "no")
 	// The writer runs after the handler returned: it keeps values, never the request.
 	since := r.Query("since")
 	base, token, user, number, inst := r.s.Base, r.Cookies(sessionCookie), r.session.User.ID, r.about.Number, r.s.Instance
-	space, conn := r.space.Hold(), r.Context().Conn()
+	space, conn, actor := r.space.Hold(), r.Context().Conn(), r.actor
 	text := "event: changed\ndata: " + strings.Join(topics, " ") + "\n\n"
 	r.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
 		defer space.Release()
 		changed, end := space.Hub().Subscribe(topics...)
 		defer end()
+		var lines, listen <-chan struct{} // nil while the log rests
+		if log != nil {
+			var stop func()
+			lines, stop = space.Hub().Subscribe(log.logs.Topic(log.task))
+			defer stop()
+		}
+		rest := time.NewTimer(0)
+		defer rest.Stop()
 		tick := time.NewTicker(heartbeat)
 		defer tick.Stop()
 		send := ": hello\n\n"
@@ -267,17 +280,32 @@ func stream(r *request) error {
 			if _, err := w.WriteString(send); err != nil || w.Flush() != nil {
 				return
 			}
+			send = ""
 			select {
 			case <-base.Done():
 				return
 			case <-changed:
 				send = text
+			case <-listen:
+				listen = nil
+				rest.Reset(logPause)
+				if log.write(w) != nil {
+					return
+				}
+			case <-rest.C:
+				listen = lines
+				if log != nil && log.write(w) != nil {
+					return
+				}
 			case <-tick.C:
 				ctx, cancel := context.WithTimeout(base, requestTime)
 				_, err := inst.SessionByToken(ctx, token)
 				p, perr := inst.Permissions(ctx, user, number)
 				cancel()
 				if err != nil || perr != nil || p.Empty() {
+					return
+				}
+				if actor.Permissions = p; log != nil && log.allowed(base, actor) != nil {
 					return
 				}
 				send = ": still here\n\n"

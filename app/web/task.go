@@ -2,6 +2,8 @@ package web
 
 import (
 	"fmt"
+	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/a-h/templ"
@@ -147,11 +149,12 @@ func (r *request) task(find func(*spaces.ReadTx) (spaces.Task, error)) error {
 		return err
 	}
 	if r.s.Logs != nil {
-		nodes, err := r.s.Logs.Tree(r.ctx, r.space, t.ID)
+		nodes, next, err := r.s.Logs.Tree(r.ctx, r.space, t.ID)
 		if err != nil {
 			r.s.Log.Warn("read log of task", "task", t.ID.String(), "err", err)
 		}
 		m.Log = logNodes(nodes, "log", m.Running)
+		m.Follow = url.Values{"log": {m.ID}, "from": {strconv.FormatInt(next, 10)}, "since": {r.mark}}.Encode()
 	}
 	m.Page = r.pageFor(m.Title, "Tasks", "task/"+m.ID)
 	m.Page.Crumbs = crumbs
@@ -218,7 +221,7 @@ func progressOf(plan *deploy.Plan, state deploy.State) (out []tasks.StepRow, don
 // logNodes converts the tree; ids are the way through it, so that anchors stay.
 func logNodes(in []LogNode, path string, running bool) (out []ui.LogNode) {
 	for i, n := range in {
-		x := ui.LogNode{ID: fmt.Sprintf("%s-%d", path, i+1), Name: n.Name, Word: n.Status}
+		x := ui.LogNode{ID: fmt.Sprintf("%s-%d", path, i+1), Key: n.Key, Name: n.Name, Word: n.Status}
 		switch n.Status {
 		case "Running":
 			x.Tone, x.Open = ui.Running, true

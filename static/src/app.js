@@ -43,7 +43,7 @@ function times() {
 setInterval(times, 30000);
 
 // Live parts: the stream says which topic changed, the part is fetched and morphed in place.
-let stream, lostAt, streamURL;
+let stream, lostAt, streamURL, streamBase;
 const touched = new WeakSet(); // what somebody opened or closed stays so; nothing closes under a reader's eyes
 on('click', 'summary', (e, t) => touched.add(t.parentElement));
 const keep = (name, node, kind) => !(name === 'open' && node.tagName === 'DETAILS' && (touched.has(node) || kind === 'remove'));
@@ -56,7 +56,7 @@ async function refresh(el) {
     if (!r.ok) return;
     const doc = new DOMParser().parseFromString(await r.text(), 'text/html');
     const fresh = (el.id && doc.getElementById(el.id)) || doc.body.firstElementChild;
-    if (fresh) { Idiomorph.morph(el, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: true, callbacks: { beforeAttributeUpdated: keep } }); htmx.process(document.body); times(); filter(); }
+    if (fresh) { Idiomorph.morph(el, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: true, callbacks: { beforeAttributeUpdated: keep } }); htmx.process(document.body); times(); filter(); connect(); }
   } catch { /* the stream's own notice says that the server is away */ } finally {
     const again = busy.get(el);
     busy.delete(el);
@@ -76,14 +76,45 @@ function lost(since) {
   if (!n) { n = document.createElement('div'); n.className = 'lost'; n.setAttribute('role', 'status'); document.body.append(n); }
   n.textContent = `Not live since ${since.toLocaleTimeString()}. Trying again.`;
 }
+// Lines of a running log come by the stream, from where the page was drawn on. Each belongs
+// to a step and a target; of one that the page does not have yet, the log is drawn again.
+function lines(data) {
+  const nodes = new Map($$('[data-log-key]').map((d) => [d.dataset.logKey, d]));
+  let unknown = false;
+  for (const text of data.split('\n')) {
+    let l;
+    try { l = JSON.parse(text); } catch { continue; }
+    const node = nodes.get(`${l.s || 0}/${l.g || ''}`);
+    if (!node) { unknown = true; continue; }
+    let ol = $(':scope > ol', node);
+    if (!ol) { ol = document.createElement('ol'); $('summary', node).after(ol); }
+    const li = document.createElement('li'), a = document.createElement('a'), t = document.createElement('time'), span = document.createElement('span');
+    const n = ol.childElementCount + 1, level = (l.c || 'info').toLowerCase();
+    li.id = `${node.id}-L${n}`; li.className = `l-${level}`; a.href = `#${li.id}`; a.textContent = n;
+    t.dateTime = l.t; t.textContent = (l.t || '').slice(11, 19);
+    if (level === 'error' || level === 'warning') { const vh = document.createElement('span'); vh.className = 'vh'; vh.textContent = `${level}: `; span.append(vh); }
+    span.append(l.m || ''); li.append(a, ' ', t, ' ', span); ol.append(li);
+  }
+  if (unknown && $('#log')) refresh($('#log'));
+}
 function connect() {
-  const url = $('[data-stream]')?.dataset.stream;
+  const base = $('[data-stream]')?.dataset.stream, log = $('[data-log]')?.dataset.log;
+  let url = base;
+  if (base && log) {
+    const u = new URL(base, location.href);
+    for (const [k, v] of new URLSearchParams(log)) u.searchParams.set(k, v);
+    url = u.pathname + u.search;
+  }
   if (url === streamURL && stream) return;
-  stream?.close(); stream = null; streamURL = url; lostAt = null; lost(null);
+  // On the same page the old stream goes on until the new one is open, so that no change is lost.
+  const before = stream;
+  if (base !== streamBase) before?.close();
+  stream = null; streamURL = url; streamBase = base; lostAt = null; lost(null);
   if (!url) return;
   const s = stream = new EventSource(url);
   s.addEventListener('changed', changed);
-  s.onopen = () => { if (lostAt) changed(); lostAt = null; lost(null); };
+  s.addEventListener('log', (e) => { if (s === stream) lines(e.data); });
+  s.onopen = () => { before?.close(); if (lostAt) changed(); lostAt = null; lost(null); };
   s.onerror = () => {
     lostAt ||= new Date();
     setTimeout(() => { if (lostAt && s === stream) lost(lostAt); }, 2000);
