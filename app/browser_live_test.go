@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -47,7 +48,7 @@ func newShop(t *testing.T) *shopSite {
 			kind, _ := steps.Lookup("Octopus.Script")
 			step := kind.New("Greet")
 			step.Properties.Set(steps.TargetRolesProperty, "web")
-			step.Actions[0].Properties["Octopus.Action.Script.ScriptBody"] = steps.Text(fmt.Sprintf("echo begun\nwhile [ ! -e '%s' ]; do sleep 0.05; done\necho ended", s.gate))
+			step.Actions[0].Properties["Octopus.Action.Script.ScriptBody"] = steps.Text(fmt.Sprintf("echo begun\nn=0\nwhile [ ! -e '%s' ]; do n=$((n+1)); echo tick $n; sleep 0.05; done\necho ended", s.gate))
 			if _, err := tx.SaveProcess(p.ID, 0, steps.Process{Steps: []steps.Step{step}}); err != nil {
 				return err
 			}
@@ -143,10 +144,27 @@ func testLive(t *testing.T, b *browser, _ *shopSite) {
 	if said := p.text(`document.querySelector('main').innerText`); strings.Contains(said, "Succeeded") || !strings.Contains(said, "Running") {
 		t.Errorf("it has not ended, and the page says: %s", said)
 	}
+	// Lines come by the stream, each once; the log is not fetched again for them.
+	p.until(`document.querySelector('#log').innerText.includes('tick 40')`)
+	fetched, err := strconv.Atoi(p.text(`String(performance.getEntriesByType('resource').filter((r) => r.initiatorType === 'fetch' && r.name.includes('/deployments/')).length)`))
+	if err != nil || fetched > 30 {
+		t.Errorf("parts of the page were fetched %d times for some 40 lines, %v", fetched, err)
+	}
+	ticks := func() {
+		t.Helper()
+		list := strings.Fields(p.text(`[...document.querySelectorAll('#log li')].map((l) => l.innerText.match(/tick (\d+)/)?.[1]).filter(Boolean).join(' ')`))
+		for i, tick := range list {
+			if tick != fmt.Sprint(i+1) {
+				t.Fatalf("the lines on the page: %v", list)
+			}
+		}
+	}
+	ticks()
 	if err := os.WriteFile(s.gate, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p.until(`document.querySelector('#log').innerText.includes('ended') && document.querySelector('#actions').innerText.includes('Deploy again') && document.querySelector('#progress').innerText.includes('Succeeded')`)
+	ticks()
 	s.stop()
 	p.until(`document.querySelector('.lost')?.innerText.startsWith('Not live since ')`)
 	s.start()
