@@ -122,6 +122,10 @@ func hashText(s string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// firstCheck is how long after its registration an agent is asked for its health: it
+// registers before it runs, and whoever pasted the command would see it unavailable.
+const firstCheck = 3 * time.Second
+
 // RegisterTarget makes a target out of an agent that shows a secret. Registering the same
 // agent again under its name updates it. The secret is the permission: its maker had it.
 // Errors: [errs.Unauthenticated] for a secret that is unknown, used up or expired.
@@ -156,7 +160,7 @@ func (tx *Tx) RegisterTarget(secret string, in TargetInput) (Target, error) {
 	if err := tx.update(`UPDATE target_registration SET uses_left = uses_left - 1 WHERE id = ?`, id); err != nil {
 		return t, err
 	}
-	if _, err := tx.createTask(taskInput{kind: TaskHealth, description: "Check the health of " + t.Name, target: t.ID}); err != nil {
+	if _, err := tx.createTask(taskInput{kind: TaskHealth, description: "Check the health of " + t.Name, target: t.ID, queueAt: tx.Now.Add(firstCheck)}); err != nil {
 		return t, err
 	}
 	return t, nil

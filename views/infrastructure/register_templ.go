@@ -438,7 +438,7 @@ func RegistrationPart(m Registration) templ.Component {
 
 func registered(m Registration) string {
 	if m.Total == 1 {
-		return m.Rows[0].Name + " has registered. Its health is being checked."
+		return m.Rows[0].Name + " has registered. Its health is checked in a moment."
 	}
 	return strconv.Itoa(m.Total) + " machines have registered."
 }

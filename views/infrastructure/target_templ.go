@@ -171,7 +171,7 @@ func targetTable(space string, rows []TargetRow, where bool) templ.Component {
 			}
 			return nil
 		})
-		templ_7745c5c3_Err = ui.Table(ui.TableProps{Caption: "Targets, unhealthy ones first", ID: "targets", Columns: targetColumns(where)}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var2), templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.Table(ui.TableProps{Caption: "Targets, unhealthy ones first", ID: "targets", Stack: true, Columns: targetColumns(where)}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var2), templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
