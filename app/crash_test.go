@@ -49,7 +49,7 @@ var crashStories = []crashStory{
 		return inOrder(p.promote(crashVersion, false), p.reject, p.settle(spaces.PromotionRejected))
 	}},
 	{"superseded", "pull", func(p *pair) error {
-		return inOrder(p.promote(crashVersion, false), p.verified, p.promote(laterVersion, false), p.superseded, p.settle(spaces.PromotionDelivered))
+		return inOrder(p.promote(crashVersion, false), p.verified, p.promote(laterVersion, false), p.superseded, p.settle(spaces.PromotionDelivered, spaces.PromotionSuperseded))
 	}},
 	{"refused", "deaf", func(p *pair) error {
 		return inOrder(p.promote(crashVersion, false), p.settle(spaces.PromotionRefused))
@@ -549,9 +549,9 @@ func killBelow(root string) (n int, err error) {
 
 // settle waits until the promotion stands where it is to stand and neither side has
 // anything left to do or to tell.
-func (p *pair) settle(state spaces.PromotionState) func() error {
+func (p *pair) settle(states ...spaces.PromotionState) func() error {
 	return func() error {
-		if err := p.source.await("the promotion is "+state, `SELECT count(*) > 0 AND sum(state <> '`+state+`') = 0 FROM promotion`); err != nil {
+		if err := p.source.await("the promotion is "+strings.Join(states, " or "), `SELECT count(*) > 0 AND sum(state NOT IN ('`+strings.Join(states, `', '`)+`')) = 0 FROM promotion`); err != nil {
 			return err
 		}
 		for _, z := range []*crashZone{p.source, p.target} {
@@ -560,8 +560,8 @@ func (p *pair) settle(state spaces.PromotionState) func() error {
 			}
 		}
 		// What was told is told whole: a receipt for each thing that happened there.
-		told, err := p.target.rows(`SELECT count(*) FROM event WHERE category IN ('BundleReceived', 'BundleAccepted', 'BundleRejected', 'DeploymentStarted', 'DeploymentSucceeded', 'DeploymentFailed', 'DeploymentCanceled')`)
-		if err != nil || state == spaces.PromotionRefused {
+		told, err := p.target.rows(`SELECT count(*) FROM event WHERE category IN ('BundleReceived', 'BundleAccepted', 'BundleRejected', 'BundleSuperseded', 'DeploymentStarted', 'DeploymentSucceeded', 'DeploymentFailed', 'DeploymentCanceled')`)
+		if err != nil || slices.Contains(states, spaces.PromotionRefused) {
 			return err
 		}
 		return p.source.await("all receipts are here", `SELECT count(*) = `+told+` FROM receipt`)

@@ -140,9 +140,15 @@ func (tx *Tx) completeness(id InboundID) (Inbound, error) {
 			return i, err
 		}
 		// An earlier release of the same project that nobody decided on is not needed any more.
-		_, err := tx.exec(`UPDATE inbound SET state = 'superseded' WHERE link_id = ? AND project_ulid = ? AND id < ? AND state IN ('verified')`, int64(i.LinkID), i.ProjectULID, int64(id))
+		earlier, err := list(tx.ReadTx, scanInbound, `SELECT `+inboundColumns+` FROM `+inboundFrom+` WHERE i.link_id = ? AND i.project_ulid = ? AND i.id < ? AND i.state = 'verified'`, int64(i.LinkID), i.ProjectULID, int64(id))
 		if err != nil {
 			return i, err
+		}
+		for _, e := range earlier {
+			if err := tx.update(`UPDATE inbound SET state = 'superseded' WHERE id = ?`, int64(e.ID)); err != nil {
+				return i, err
+			}
+			tx.record(Event{Category: "BundleSuperseded", Entity: "inbound", EntityID: e.ID.String(), Reference: e.PromotionULID, Message: fmt.Sprintf("Release %s of %s was superseded by %s before anybody decided", e.Version, e.ProjectName, i.Version)})
 		}
 	}
 	tx.changed("promotions", "inbox")

@@ -24,8 +24,9 @@ const (
 	PromotionHeld       PromotionState = "held"        // a person keeps it back
 	PromotionCanceled   PromotionState = "canceled"
 	PromotionDelivered  PromotionState = "delivered"
-	PromotionRefused    PromotionState = "refused"  // by the other side's program
-	PromotionRejected   PromotionState = "rejected" // by a person there
+	PromotionRefused    PromotionState = "refused"    // by the other side's program
+	PromotionRejected   PromotionState = "rejected"   // by a person there
+	PromotionSuperseded PromotionState = "superseded" // a later release came whole before anybody decided
 	PromotionAccepted   PromotionState = "accepted"
 	PromotionDeploying  PromotionState = "deploying"
 	PromotionDeployed   PromotionState = "deployed"

@@ -99,7 +99,7 @@ func (tx *Tx) foldPromotion(link LinkID, releaseULID string) error {
 	}
 	state, reason := "", ""
 	for _, f := range facts {
-		next := map[string]PromotionState{"received": PromotionDelivered, "accepted": PromotionAccepted, "rejected": PromotionRejected, "refused": PromotionRefused, "deployment-queued": PromotionDeploying, "deployment-started": PromotionDeploying, "deployment-succeeded": PromotionDeployed, "deployment-failed": PromotionFailed, "deployment-canceled": PromotionAccepted}[f.kind]
+		next := map[string]PromotionState{"received": PromotionDelivered, "accepted": PromotionAccepted, "rejected": PromotionRejected, "superseded": PromotionSuperseded, "refused": PromotionRefused, "deployment-queued": PromotionDeploying, "deployment-started": PromotionDeploying, "deployment-succeeded": PromotionDeployed, "deployment-failed": PromotionFailed, "deployment-canceled": PromotionAccepted}[f.kind]
 		if next != "" {
 			state, reason = next, f.reason
 		}
@@ -165,7 +165,7 @@ func (tx *ReadTx) ReceiptFacts(limit int) (facts []ReceiptFact, position int64, 
 	if err != nil {
 		return nil, 0, err
 	}
-	kinds := map[string]string{"BundleReceived": "received", "BundleAccepted": "accepted", "BundleRejected": "rejected", "DeploymentStarted": "deployment-started", "DeploymentSucceeded": "deployment-succeeded", "DeploymentFailed": "deployment-failed", "DeploymentCanceled": "deployment-canceled"}
+	kinds := map[string]string{"BundleReceived": "received", "BundleAccepted": "accepted", "BundleRejected": "rejected", "BundleSuperseded": "superseded", "DeploymentStarted": "deployment-started", "DeploymentSucceeded": "deployment-succeeded", "DeploymentFailed": "deployment-failed", "DeploymentCanceled": "deployment-canceled"}
 	for _, e := range events {
 		position = int64(e.id)
 		kind, ok := kinds[e.category]

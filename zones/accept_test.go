@@ -450,3 +450,20 @@ func TestBundleForSomebodyElse(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A release that a later one overtook before anybody decided is no longer up for a
+// decision, and its sender hears so.
+func TestSuperseded(t *testing.T) {
+	dev, prod, toProd, toDev, shop := byHand(t)
+	first := dev.promote(t, shop, toProd, "1.0.0", []byte("one"), true)
+	old := prod.take(t, dev.export(t, first))
+	second := prod.take(t, dev.export(t, dev.promote(t, shop, toProd, "1.1.0", []byte("two"), true)))
+	if _, err := prod.service.Accept(ctx, prod.space, spacetest.Manager(), old.ID, zones.AcceptInput{}); !errors.Is(err, errs.Stale) {
+		t.Errorf("a superseded release was accepted: %v", err)
+	}
+	prod.accept(t, second)
+	back(t, prod, toDev.ID, dev)
+	if got := dev.promotion(first.ID); got.State != spaces.PromotionSuperseded {
+		t.Errorf("the sender reads %s", got.State)
+	}
+}

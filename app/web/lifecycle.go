@@ -152,7 +152,13 @@ func (r *request) showEditor(id spaces.LifecycleID, version int64, in deploy.Lif
 	if cause == nil {
 		return r.render(fiber.StatusOK, pages.ShowEditor(m))
 	}
-	return r.again(cause, nil, func(e []ui.FieldError) templ.Component {
+	at := map[string]string{}
+	for n := range in.Phases {
+		for name, field := range map[string]string{"Name": "name", "MinimumEnvironmentsBeforePromotion": "minimum", "OptionalDeploymentTargets": "manual", "AutomaticDeploymentTargets": "automatic", "RemoteSpaces": "remote"} {
+			at[fmt.Sprintf("Phases[%d].%s", n, name)] = fmt.Sprintf("phase.%d.%s", n, field)
+		}
+	}
+	return r.again(cause, at, func(e []ui.FieldError) templ.Component {
 		m.Errors = e
 		return pages.ShowEditor(m)
 	})

@@ -34,7 +34,7 @@ func TestLifecycles(t *testing.T) {
 	v.Set("do", "save")
 	bad := d.send(post_(p, v)) // the second phase has no name
 	d.want(bad, 422, "")
-	if bad.Find("fieldset.phase").Length() != 2 || bad.Find(".errors li").Length() != 1 {
+	if bad.Find("fieldset.phase").Length() != 2 || bad.Find(".errors li").Length() != 1 || bad.Find("[aria-invalid=true]").AttrOr("name", "") != "phase.1.name" || bad.Find(".errors a").AttrOr("href", "") != "#f-phase.1.name" {
 		t.Errorf("a phase without a name: %s", bad.Find(".errors").Text())
 	}
 	v.Set("phase.1.name", "Then live")

@@ -75,6 +75,8 @@ func promotionTone(state string) (ui.Tone, string) {
 		return ui.Bad, "Refused"
 	case "rejected":
 		return ui.Bad, "Rejected"
+	case "superseded":
+		return ui.Idle, "Superseded"
 	case "accepted":
 		return ui.Good, "Accepted"
 	case "deploying":

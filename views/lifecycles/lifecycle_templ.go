@@ -414,11 +414,11 @@ func ShowEditor(m Editor) templ.Component {
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
-					templ_7745c5c3_Err = ui.Field(ui.FieldProps{Name: field(n, "name"), Label: "Name", Value: p.Name, Required: true, Error: ui.ErrorFor(m.Errors, "Phases["+strconv.Itoa(n)+"].Name")}).Render(ctx, templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = ui.Field(ui.FieldProps{Name: field(n, "name"), Label: "Name", Value: p.Name, Required: true, Error: ui.ErrorFor(m.Errors, field(n, "name"))}).Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
-					templ_7745c5c3_Err = ui.Field(ui.FieldProps{Name: field(n, "manual"), Label: "Deployed by hand to", Type: "select", Multiple: true, Options: p.Manual}).Render(ctx, templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = ui.Field(ui.FieldProps{Name: field(n, "manual"), Label: "Deployed by hand to", Type: "select", Multiple: true, Options: p.Manual, Error: ui.ErrorFor(m.Errors, field(n, "manual"))}).Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
@@ -432,7 +432,7 @@ func ShowEditor(m Editor) templ.Component {
 							return templ_7745c5c3_Err
 						}
 					}
-					templ_7745c5c3_Err = ui.Field(ui.FieldProps{Name: field(n, "minimum"), Label: "Complete after", Type: "number", Value: p.Minimum, Hint: "So many environments; 0: all of them.", Error: ui.ErrorFor(m.Errors, "Phases["+strconv.Itoa(n)+"].MinimumEnvironmentsBeforePromotion")}).Render(ctx, templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = ui.Field(ui.FieldProps{Name: field(n, "minimum"), Label: "Complete after", Type: "number", Value: p.Minimum, Hint: "So many environments; 0: all of them.", Error: ui.ErrorFor(m.Errors, field(n, "minimum"))}).Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
