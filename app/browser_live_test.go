@@ -140,6 +140,8 @@ func testLive(t *testing.T, b *browser, _ *shopSite) {
 	})
 	p.open(s.url + at)
 	p.eval(`window.mark = 'not reloaded'`, nil)
+	// Parts of the page come late, so that lines of the stream overtake them.
+	p.eval(`{ const now = window.fetch; window.fetch = async (...a) => { const r = await now(...a), t = await r.text(); await new Promise((d) => setTimeout(d, 200)); return new Response(t, r); }; }`, nil)
 	p.until(`document.querySelector('#log').innerText.includes('begun')`)
 	if said := p.text(`document.querySelector('main').innerText`); strings.Contains(said, "Succeeded") || !strings.Contains(said, "Running") {
 		t.Errorf("it has not ended, and the page says: %s", said)

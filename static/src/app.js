@@ -43,7 +43,7 @@ function times() {
 setInterval(times, 30000);
 
 // Live parts: the stream says which topic changed, the part is fetched and morphed in place.
-let stream, lostAt, streamURL, streamBase;
+let stream, lostAt, streamKey, streamBase, logAt = ''; // logAt: behind the last line that came by the stream; empty: where the page was drawn
 const touched = new WeakSet(); // what somebody opened or closed stays so; nothing closes under a reader's eyes
 on('click', 'summary', (e, t) => touched.add(t.parentElement));
 const keep = (name, node, kind) => !(name === 'open' && node.tagName === 'DETAILS' && (touched.has(node) || kind === 'remove'));
@@ -56,7 +56,7 @@ async function refresh(el) {
     if (!r.ok) return;
     const doc = new DOMParser().parseFromString(await r.text(), 'text/html');
     const fresh = (el.id && doc.getElementById(el.id)) || doc.body.firstElementChild;
-    if (fresh) { Idiomorph.morph(el, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: true, callbacks: { beforeAttributeUpdated: keep } }); htmx.process(document.body); times(); filter(); connect(); }
+    if (fresh) { Idiomorph.morph(el, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: true, callbacks: { beforeAttributeUpdated: keep } }); htmx.process(document.body); times(); filter(); connect(el.matches('[data-log]') || $('[data-log]', el) !== null); }
   } catch { /* the stream's own notice says that the server is away */ } finally {
     const again = busy.get(el);
     busy.delete(el);
@@ -97,23 +97,28 @@ function lines(data) {
   }
   if (unknown && $('#log')) refresh($('#log'));
 }
-function connect() {
+// redrawn: the log on the page was drawn anew, as it was when the server drew it. Lines that
+// came meanwhile are gone from the page, so the stream must begin there too.
+function connect(redrawn) {
   const base = $('[data-stream]')?.dataset.stream, log = $('[data-log]')?.dataset.log;
+  const key = base && `${base} ${log || ''}`;
+  if (key === streamKey && stream && !(redrawn && logAt)) return;
+  if (redrawn || key !== streamKey) logAt = '';
   let url = base;
   if (base && log) {
     const u = new URL(base, location.href);
     for (const [k, v] of new URLSearchParams(log)) u.searchParams.set(k, v);
+    if (logAt) u.searchParams.set('from', logAt);
     url = u.pathname + u.search;
   }
-  if (url === streamURL && stream) return;
   // On the same page the old stream goes on until the new one is open, so that no change is lost.
   const before = stream;
   if (base !== streamBase) before?.close();
-  stream = null; streamURL = url; streamBase = base; lostAt = null; lost(null);
+  stream = null; streamKey = key; streamBase = base; lostAt = null; lost(null);
   if (!url) return;
   const s = stream = new EventSource(url);
   s.addEventListener('changed', changed);
-  s.addEventListener('log', (e) => { if (s === stream) lines(e.data); });
+  s.addEventListener('log', (e) => { if (s === stream) { lines(e.data); logAt = e.lastEventId; } });
   s.onopen = () => { before?.close(); if (lostAt) changed(); lostAt = null; lost(null); };
   s.onerror = () => {
     lostAt ||= new Date();
