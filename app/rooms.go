@@ -34,6 +34,7 @@ type rooms struct {
 	runner   *runner.Runner
 	zones    *zones.Service
 	hub      *targets.Hub
+	agents   *targets.Directory
 	links    chan spaces.Ref // spaces that begin to dial peers
 	url      string          // under which people reach us
 	webPin   string          // of our certificate at that door; "" without TLS or with a given one
@@ -47,8 +48,9 @@ func (s *server) furnish(ctx context.Context) error {
 	}
 	s.links = make(chan spaces.Ref, 64)
 	s.hub = targets.NewHub(s.identity, s.knownAgent, nil, s.log)
+	s.agents = targets.NewDirectory(s.identity, s.hub)
 	s.zones = &zones.Service{Identity: s.identity, Address: func() string { return s.cfg.ZonesAddress }, Log: s.log}
-	s.runner = runner.New(runner.Config{Spaces: s.spaces, Transports: targets.NewDirectory(s.identity, s.hub), Marked: s.marked, Stopped: s.queueStopped, ServerURI: func() string { return s.url }, Cap: s.cfg.TaskCap, Logger: s.log})
+	s.runner = runner.New(runner.Config{Spaces: s.spaces, Transports: s.agents, Marked: s.marked, Stopped: s.queueStopped, ServerURI: func() string { return s.url }, Cap: s.cfg.TaskCap, Logger: s.log})
 	return nil
 }
 
@@ -316,7 +318,7 @@ func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) 
 		Immutable: true, StreamRequestBody: true, DisablePreParseMultipartForm: true, DisableStartupMessage: true, BodyLimit: 64 << 20, ReadTimeout: 10 * time.Minute, WriteTimeout: 10 * time.Minute, IdleTimeout: time.Minute, ServerHeader: "",
 		EnableTrustedProxyCheck: true, TrustedProxies: proxies, ProxyHeader: proxyHeader(proxies), EnableIPValidation: true, UnescapePath: false, ErrorHandler: refuse,
 	})
-	door := &api.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Version: s.version, BaseURL: func() string { return s.url }, Logs: apiLogs{}, AgentToken: s.agentToken, Log: s.log, Base: ctx}
+	door := &api.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Version: s.version, BaseURL: func() string { return s.url }, Logs: apiLogs{}, Agents: s.agents, AgentToken: s.agentToken, Log: s.log, Base: ctx}
 	app.Use(body.Guard)
 	app.Get("/healthz", func(c *fiber.Ctx) error { return c.SendString("ok\n") })
 	app.Get("/readyz", func(c *fiber.Ctx) error {

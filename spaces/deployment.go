@@ -37,10 +37,15 @@ type DeploymentOptions struct {
 	SpecificMachineIDs []string          `json:"SpecificMachineIds,omitempty"`
 	ExcludedMachineIDs []string          `json:"ExcludedMachineIds,omitempty"`
 	FormValues         map[string]string `json:"FormValues,omitempty"`
-	UseGuidedFailure   bool              `json:"UseGuidedFailure,omitempty"`
-	ForceDownload      bool              `json:"ForcePackageDownload,omitempty"`
-	ForceRedeploy      bool              `json:"ForcePackageRedeployment,omitempty"`
+	// UseGuidedFailure asks a person at a failure; nil in an input is the default of the project
+	// and its environment. A deployment that was made has it set.
+	UseGuidedFailure *bool `json:"UseGuidedFailure,omitempty"`
+	ForceDownload    bool  `json:"ForcePackageDownload,omitempty"`
+	ForceRedeploy    bool  `json:"ForcePackageRedeployment,omitempty"`
 }
+
+// Guided reports whether a deployment that was made asks a person at a failure.
+func (o DeploymentOptions) Guided() bool { return o.UseGuidedFailure != nil && *o.UseGuidedFailure }
 
 // DeploymentInput is what a person or a client says of a new deployment.
 type DeploymentInput struct {
@@ -98,7 +103,10 @@ func (tx *Tx) CreateDeployment(in DeploymentInput) (Deployment, error) {
 		return Deployment{}, err
 	}
 	d := Deployment{ULID: NewULID(tx.Now), ProjectID: p.ID, ReleaseID: r.ID, EnvironmentID: e.ID, ChannelID: r.ChannelID, Options: in.Options}
-	d.Options.UseGuidedFailure = d.Options.UseGuidedFailure || p.guided(e)
+	if d.Options.UseGuidedFailure == nil {
+		guided := p.guided(e)
+		d.Options.UseGuidedFailure = &guided
+	}
 	// Planned for real when it starts; now only to refuse what could not run.
 	if _, err := tx.planDeployment(p, r, e, d); err != nil {
 		return Deployment{}, err
@@ -188,7 +196,7 @@ func (tx *ReadTx) planDeployment(p Project, r Release, e Environment, d Deployme
 	in := deploy.Input{Deployment: d.ULID, Process: &process, Environment: deploy.Environment{ID: e.ID.String(), Name: e.Name}, Channel: r.ChannelID.String(),
 		SkipActions: d.Options.SkipActions, OnlyTargets: d.Options.SpecificMachineIDs, ExcludeTargets: d.Options.ExcludedMachineIDs,
 		AllowNoTargets: p.Settings.ConnectivityPolicy.AllowDeploymentsToNoTargets, ExcludeUnhealthy: p.Settings.ConnectivityPolicy.ExcludeUnhealthyTargets,
-		SkipUnavailable: p.Settings.ConnectivityPolicy.SkipMachineBehavior == "SkipUnavailableMachines", GuidedFailure: d.Options.UseGuidedFailure,
+		SkipUnavailable: p.Settings.ConnectivityPolicy.SkipMachineBehavior == "SkipUnavailableMachines", GuidedFailure: d.Options.Guided(),
 		ForceDownload: d.Options.ForceDownload, ForceRedeploy: d.Options.ForceRedeploy}
 	targets, err := list(tx, scanTarget, `SELECT `+targetColumns+` FROM target t JOIN target_environment x ON x.target_id = t.id WHERE x.environment_id = ? ORDER BY t.name`, int64(e.ID))
 	if err != nil {

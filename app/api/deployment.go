@@ -65,7 +65,7 @@ func (r *request) deploymentResource(tx *spaces.ReadTx, d spaces.Deployment) dep
 	out := deploymentResource{ID: d.ID.String(), SpaceID: r.about.ID(), ReleaseID: release, EnvironmentID: d.EnvironmentID.String(), ProjectID: d.ProjectID.String(), ChannelID: d.ChannelID.String(), TaskID: d.TaskID.String(),
 		DeploymentProcessID: processPrefix + release, ManifestVariableSetID: variablesPrefix + release, Name: "Deploy to " + d.EnvironmentID.String(), Comments: d.Comments, Created: d.CreatedAt, DeployedBy: d.CreatedBy, DeployedByID: d.CreatedByID,
 		DeployedToMachineIDs: []string{}, SpecificMachineIDs: orEmpty(d.Options.SpecificMachineIDs), ExcludedMachineIDs: orEmpty(d.Options.ExcludedMachineIDs), SkipActions: orEmpty(d.Options.SkipActions), FormValues: d.Options.FormValues,
-		UseGuidedFailure: d.Options.UseGuidedFailure, ForcePackageDownload: d.Options.ForceDownload, ForcePackageRedeployment: d.Options.ForceRedeploy, Changes: []struct{}{},
+		UseGuidedFailure: d.Options.Guided(), ForcePackageDownload: d.Options.ForceDownload, ForcePackageRedeployment: d.Options.ForceRedeploy, Changes: []struct{}{},
 		Links: links{"Self": r.in("deployments", d.ID.String()), "Task": r.in("tasks", d.TaskID.String()), "Release": r.in("releases", release), "Project": r.in("projects", d.ProjectID.String()), "Environment": r.in("environments", d.EnvironmentID.String()),
 			"Web": r.s.prefix() + "/app#/" + r.about.ID() + "/deployments/" + d.ID.String()}}
 	if out.FormValues == nil {
@@ -128,7 +128,10 @@ func showDeployment(r *request) error {
 }
 
 func createDeployment(r *request) error {
-	in, err := readJSON[deploymentResource](r)
+	in, err := readJSON[struct {
+		deploymentResource
+		UseGuidedFailure *bool // left out: the default
+	}](r)
 	if err != nil {
 		return err
 	}
@@ -219,7 +222,7 @@ func createDeploymentsV1(r *request) error {
 			return out, wrongReference(err, "ReleaseVersion", "release", in.ReleaseVersion)
 		}
 		what := spaces.DeploymentInput{Release: release.ID, Comments: in.Comments, QueueTime: in.RunAt.Time, QueueTimeExpiry: timeOrNil(in.NoRunAfter.Time),
-			Options: spaces.DeploymentOptions{SkipActions: in.SkipStepNames, FormValues: in.Variables, UseGuidedFailure: in.UseGuidedFailure != nil && *in.UseGuidedFailure, ForceDownload: in.ForcePackageDownload, ForceRedeploy: in.ForcePackageRedeployment}}
+			Options: spaces.DeploymentOptions{SkipActions: in.SkipStepNames, FormValues: in.Variables, UseGuidedFailure: in.UseGuidedFailure, ForceDownload: in.ForcePackageDownload, ForceRedeploy: in.ForcePackageRedeployment}}
 		if what.Options.SpecificMachineIDs, err = targetIDs(tx.ReadTx, "SpecificMachineNames", in.SpecificMachineNames); err != nil {
 			return out, err
 		}

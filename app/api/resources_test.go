@@ -2,16 +2,21 @@ package api_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
 
 	"octopuses.dev/octopuses/app/api"
 	"octopuses.dev/octopuses/app/apptest"
+	"octopuses.dev/octopuses/app/targets"
 	"octopuses.dev/octopuses/spaces"
+	keys "octopuses.dev/octopuses/zones/pin"
 )
 
 // TestCreatedIsRead makes one of each and reads it: by POST, by GET, in the list and
@@ -373,5 +378,80 @@ func TestDashboard(t *testing.T) {
 	}
 	if task := s.Must("GET", "/api/tasks/ServerTasks-1", nil); task["FinishedSuccessfully"] != false || task["IsCompleted"] != true {
 		t.Errorf("task = %v", task)
+	}
+}
+
+// TestGuidedFailureOfADeployment is a choice of three: on, off, and what the project says.
+func TestGuidedFailureOfADeployment(t *testing.T) {
+	s := apptest.Start(t)
+	fill(t, s, "web")
+	first := s.Must("GET", "/api/deployments", nil)["Items"].([]any)[0].(map[string]any)
+	release := s.Must("GET", first["Links"].(map[string]any)["Release"].(string), nil)
+	for _, c := range []struct {
+		mode string
+		said any // nil: null
+		want bool
+	}{{"On", nil, true}, {"On", false, false}, {"On", true, true}, {"Off", nil, false}, {"Off", true, true}} {
+		s.Must("PUT", "/api/projects/"+first["ProjectId"].(string), map[string]any{"DefaultGuidedFailureMode": c.mode})
+		old := s.Must("POST", "/api/deployments", map[string]any{"ReleaseId": first["ReleaseId"], "EnvironmentId": first["EnvironmentId"], "UseGuidedFailure": c.said})
+		if old["UseGuidedFailure"] != c.want {
+			t.Errorf("POST deployments, default %s, said %v: %v", c.mode, c.said, old["UseGuidedFailure"])
+		}
+		made := s.Must("POST", "/api/Spaces-1/deployments/create/untenanted/v1", map[string]any{"projectName": first["ProjectId"], "releaseVersion": release["Version"], "environmentNames": []any{first["EnvironmentId"]}, "useGuidedFailure": c.said})
+		id := made["DeploymentServerTasks"].([]any)[0].(map[string]any)["DeploymentId"].(string)
+		if d := s.Must("GET", "/api/deployments/"+id, nil); d["UseGuidedFailure"] != c.want {
+			t.Errorf("deployments/create, default %s, said %v: %v", c.mode, c.said, d["UseGuidedFailure"])
+		}
+	}
+	without := s.Must("POST", "/api/deployments", map[string]any{"ReleaseId": first["ReleaseId"], "EnvironmentId": first["EnvironmentId"]})
+	if without["UseGuidedFailure"] != false {
+		t.Errorf("left out, default Off: %v", without["UseGuidedFailure"])
+	}
+}
+
+// TestDiscover finds an agent by its address, says no more than its key, and needs the
+// permission to add targets.
+func TestDiscover(t *testing.T) {
+	agent, err := keys.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", keys.ServerConfig(agent, func(string) bool { return false }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer c.Close(); c.(*tls.Conn).Handshake() }()
+		}
+	}()
+	page := httptest.NewTLSServer(http.NotFoundHandler())
+	defer page.Close()
+	server, _ := keys.New()
+	s := apptest.Start(t, func(door *api.Server) { door.Agents = targets.NewDirectory(server, nil) })
+	ask := func(key, address string) apptest.Answer {
+		host, port, _ := net.SplitHostPort(address)
+		return s.Do(key, "GET", "/api/Spaces-1/machines/discover?type=TentaclePassive&host="+host+"&port="+port, nil)
+	}
+	a := ask(s.Key, l.Addr().String())
+	var found struct {
+		Name, Thumbprint string
+		Endpoint         struct{ CommunicationStyle, Uri, Thumbprint string }
+	}
+	if err := json.Unmarshal(a.Body, &found); err != nil || a.Status != 200 || found.Endpoint.Thumbprint != agent.Pin || found.Thumbprint != agent.Pin || found.Endpoint.Uri != "https://"+l.Addr().String()+"/" || found.Endpoint.CommunicationStyle != "TentaclePassive" {
+		t.Errorf("found = %d %s", a.Status, a.Body)
+	}
+	refused(t, "a web server", ask(s.Key, page.Listener.Addr().String()), 503)
+	closed, _ := net.Listen("tcp", "127.0.0.1:0")
+	closed.Close()
+	refused(t, "nobody", ask(s.Key, closed.Addr().String()), 503)
+	_, stranger := s.NewUser("stranger")
+	if a := ask(stranger, l.Addr().String()); a.Status != 403 && a.Status != 404 {
+		t.Errorf("a stranger: %d %s", a.Status, a.Body)
 	}
 }

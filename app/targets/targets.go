@@ -6,10 +6,13 @@ package targets
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"sync"
 	"time"
 
@@ -83,6 +86,27 @@ func (d *Directory) Transport(m Machine) (Transport, error) {
 		return d.hub.Transport(m.Thumbprint)
 	}
 	return nil, errs.New(errs.Invalid, "Targets of style '%s' cannot be reached by this version.", m.Style)
+}
+
+// Discover asks whoever listens at an address for the pin of its key, by a TLS handshake
+// in which nothing else is said, not even who asks. It takes 10 seconds at most. The error
+// is [errs.Unavailable] when nobody answers there, and when who answers is no agent.
+func (d *Directory) Discover(ctx context.Context, host string, port int) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	address := net.JoinHostPort(host, strconv.Itoa(port))
+	// Whether the key is trusted is for the person who compares it with the agent's own word.
+	dialer := tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true}}
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return "", errs.Wrap(errs.Unavailable, err, "No agent answers at %s.", address).WithHint("Look whether the agent runs and whether a firewall lets this server through to it.")
+	}
+	defer conn.Close()
+	certificate := conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
+	if _, ok := certificate.PublicKey.(ed25519.PublicKey); !ok {
+		return "", errs.New(errs.Unavailable, "What answers at %s is no agent.", address).WithHint("Look at the port: an agent listens at 10933 if nothing else was said.")
+	}
+	return pin.Of(certificate), nil
 }
 
 func (d *Directory) listening(m Machine) (Transport, error) {

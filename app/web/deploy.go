@@ -70,7 +70,9 @@ func (r *request) asked(tx *spaces.ReadTx) (spaces.Project, spaces.Release, spac
 			}
 		}
 	}
-	in.Options.UseGuidedFailure = r.checked("guided")
+	if guided := r.checked("guided"); guided { // unchecked is the default
+		in.Options.UseGuidedFailure = &guided
+	}
 	return p, rel, in, nil
 }
 
