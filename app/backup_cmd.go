@@ -100,7 +100,7 @@ func spaceAdoptCommand() *command {
 }
 
 func (a *arrival) bring(ctx context.Context, stdio Stdio, folder string) error {
-	return onInstance(ctx, a.settings, func(i *instance.Instance) error {
+	return onInstance(ctx, a.settings, func(i *instance.Instance) (err error) {
 		c, err := a.load(os.LookupEnv)
 		if err != nil {
 			return err
@@ -119,12 +119,13 @@ func (a *arrival) bring(ctx context.Context, stdio Stdio, folder string) error {
 		if err != nil {
 			return err
 		}
-		registry, err := spaces.NewRegistry(spaces.Config{Root: data.spacesFolder(), Master: data.master})
+		registry, err := spaces.NewRegistry(spaces.Config{Root: data.spacesFolder(), Master: data.master, Marks: spaceMarks{instance: i}})
 		if err != nil {
 			return err
 		}
+		defer func() { err = errors.Join(err, registry.Close(context.WithoutCancel(ctx))) }()
 		made := ""
-		row, err := i.CreateSpace(ctx, instance.System(), instance.SpaceInput{Name: a.name, TaskQueueStopped: true, Managers: managers}, func(name, slug string) (string, error) {
+		row, err := i.CreateSpace(ctx, instance.System(), instance.SpaceInput{Name: a.name, TaskQueueStopped: true, Managers: managers, Marks: []string{spaces.MarkWork}}, func(name, slug string) (string, error) {
 			made, err = registry.Adopt(ctx, folder, slug, name, was)
 			return made, err
 		})
@@ -134,6 +135,11 @@ func (a *arrival) bring(ctx context.Context, stdio Stdio, folder string) error {
 			}
 			return err
 		}
+		space, err := registry.Acquire(ctx, refOf(row)) // puts its other marks right, for agents that call a running server
+		if err != nil {
+			return err
+		}
+		space.Release()
 		_, err = fmt.Fprintf(stdio.Out, "%s is %s now, in %s.\nIts task queue is stopped; start it in its settings when its targets are registered here.\n", row.Name, row.ID(), filepath.Join(data.spacesFolder(), row.Folder))
 		return err
 	})

@@ -11,11 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/execution"
 	"octopuses.dev/octopuses/views"
@@ -99,4 +101,46 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// A space that comes from a backup is known by what it has to do before anybody visits it:
+// its polling agents are let in, and the next start looks at its queue.
+func TestRestoredSpaceIsMarked(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	old, fresh := dataWith(t, 1), dataWith(t, 0)
+	thumbprint := strings.Repeat("ab", 32)
+	s := newSettings()
+	s.config.Data = old
+	saved := filepath.Join(t.TempDir(), "saved")
+	err := onSpace(ctx, s, "", func(_ *instance.Instance, space *spaces.Space) error {
+		err := spaces.Do(ctx, space, spaces.Server(), func(tx *spaces.Tx) error {
+			env, err := tx.CreateEnvironment(spaces.EnvironmentInput{Name: "Polled"})
+			if err != nil {
+				return err
+			}
+			_, err = tx.CreateTarget(spaces.TargetInput{Name: "web-01", Style: spaces.StylePolling, Thumbprint: thumbprint, Environments: []spaces.EnvironmentID{env.ID}, Tags: []string{"web"}})
+			return err
+		})
+		if err == nil {
+			_, err = space.Backup(ctx, saved)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code := Main(ctx, []string{"space", "restore", "--data", fresh, "--key-file", filepath.Join(old, "keys", "master.key"), saved}, Stdio{Out: io.Discard, Err: t.Output()}); code != 0 {
+		t.Fatal("restore ends with", code)
+	}
+	srv, err := openServer(ctx, Config{Data: fresh, Stop: time.Minute}, quiet(), new(execution.Masker))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.close()
+	got, err := srv.instance.Marks(ctx, 1)
+	slices.Sort(got)
+	if want := []string{spaces.AgentMark(thumbprint), spaces.MarkTargets, spaces.MarkWork}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("the restored space has the marks %q, %v; want %q", got, err, want)
+	}
 }

@@ -14,19 +14,21 @@ func (i *Instance) Marks(ctx context.Context, space int64) ([]string, error) {
 
 // Mark adds and removes marks of a space. It is durable when it returns.
 func (i *Instance) Mark(ctx context.Context, space int64, add, remove []string) error {
-	return i.note(ctx, System(), func(tx *tx) error {
-		for _, m := range add {
-			if _, err := tx.Exec(`INSERT INTO space_mark (mark, space_id) VALUES (?, ?) ON CONFLICT DO NOTHING`, m, space); err != nil {
-				return err
-			}
+	return i.note(ctx, System(), func(tx *tx) error { return tx.mark(space, add, remove) })
+}
+
+func (tx *tx) mark(space int64, add, remove []string) error {
+	for _, m := range add {
+		if _, err := tx.Exec(`INSERT INTO space_mark (mark, space_id) VALUES (?, ?) ON CONFLICT DO NOTHING`, m, space); err != nil {
+			return err
 		}
-		for _, m := range remove {
-			if _, err := tx.Exec(`DELETE FROM space_mark WHERE mark = ? AND space_id = ?`, m, space); err != nil {
-				return err
-			}
+	}
+	for _, m := range remove {
+		if _, err := tx.Exec(`DELETE FROM space_mark WHERE mark = ? AND space_id = ?`, m, space); err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // Marked lists the spaces with a mark, by number.

@@ -35,6 +35,7 @@ type SpaceInput struct {
 	IsDefault               bool
 	TaskQueueStopped        bool
 	Managers                []int64
+	Marks                   []string // only of one that is created: what waits in it, as for [Instance.Mark]
 }
 
 const spaceColumns = `id, name, slug, description, folder, is_default, task_queue_stopped, created_at`
@@ -141,6 +142,9 @@ func (i *Instance) CreateSpace(ctx context.Context, actor Actor, in SpaceInput, 
 			return taken(err, "Name", "A space named '%s' already exists.", in.Name)
 		}
 		if id, err = res.LastInsertId(); err != nil {
+			return err
+		}
+		if err := tx.mark(id, in.Marks, nil); err != nil {
 			return err
 		}
 		team, err := tx.Exec(`INSERT INTO team (word, space_id, name, description, created_at) VALUES (?, ?, 'Space Managers', 'May do everything inside this space.', ?)`, fmt.Sprintf("spacemanagers-Spaces-%d", id), id, i.text())
