@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -86,26 +85,26 @@ func (w *Workspace) begin(id, dir string) (Status, error) {
 		return w.neverBegun(id, dir, err.Error())
 	}
 	defer stderr.Close()
-	cmd := exec.Command(w.shim[0], append(append([]string{}, w.shim[1:]...), w.root, dir, w.Version)...)
-	// The lock belongs to the open file, which the shim inherits and we close.
-	cmd.ExtraFiles, cmd.Stderr = []*os.File{lock}, stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	cmd.Dir = dir
-	if err := cmd.Start(); err != nil {
-		return w.neverBegun(id, dir, err.Error())
-	}
 	gone := make(chan struct{})
 	w.mu.Lock()
 	w.ended[id] = gone
 	w.mu.Unlock()
-	go func() {
-		err := cmd.Wait()
-		w.reap(id, dir, err)
+	left := func() {
 		w.mu.Lock()
-		delete(w.ended, id)
+		if w.ended[id] == gone {
+			delete(w.ended, id)
+		}
 		w.mu.Unlock()
 		close(gone)
-	}()
+	}
+	command := append(append([]string{}, w.shim...), w.root, w.Version)
+	if err := w.shims.do(command, dir, lock, stderr, func(fresh bool, err error) {
+		w.reap(id, dir, fresh, err)
+		left()
+	}); err != nil {
+		left()
+		return w.neverBegun(id, dir, err.Error())
+	}
 	return Status{ID: id, State: Running}, nil
 }
 
@@ -126,8 +125,8 @@ func (w *Workspace) lock(dir string) (*os.File, error) {
 }
 
 // reap looks at what a shim that is gone left. One that failed before it began leaves
-// no end; it is written for it.
-func (w *Workspace) reap(id, dir string, err error) {
+// no end; it is written for it, unless it had been killed while it rested.
+func (w *Workspace) reap(id, dir string, fresh bool, err error) {
 	if err == nil {
 		return
 	}
@@ -138,6 +137,10 @@ func (w *Workspace) reap(id, dir string, err error) {
 	}
 	if _, serr := os.Stat(dir); serr != nil {
 		return // forgotten
+	}
+	if !fresh {
+		w.begin(id, dir) // what cannot be begun is settled there
+		return
 	}
 	why := err.Error()
 	if b, _ := os.ReadFile(filepath.Join(dir, "shim.err")); len(b) > 0 {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -248,4 +251,86 @@ true`)
 	if strings.Join(got, " ") != "0 0 600 700" {
 		t.Errorf("%v, %+v", got, st)
 	}
+}
+
+// One process does work after work, and nothing of one is there for the next: neither
+// its folder, nor its values, nor its faults.
+func TestShimDoesOnePieceAfterTheOther(t *testing.T) {
+	w := open(t)
+	var pids, folders []string
+	for n := range 4 {
+		s := bash(`set_octopusvariable pid "$PPID"; set_octopusvariable folder "$PWD"; echo '#{Password}'; exit ` + []string{"0", "3", "0", "0"}[n])
+		if n == 0 {
+			s.Variables = map[string]Variable{"Password": {Value: "of-the-first", Sensitive: true}}
+		}
+		if n == 2 {
+			s.Variables = map[string]Variable{"Password": {Value: "of-the-first"}}
+		}
+		if _, err := w.Start(s); err != nil {
+			t.Fatal(err)
+		}
+		if st := await(t, w, s.ID); (st.State == Succeeded) != (n != 1) {
+			t.Errorf("%d: %+v", n, st)
+		} else {
+			pids, folders = append(pids, st.Outputs[0].Value), append(folders, st.Outputs[1].Value)
+		}
+		log, err := os.ReadFile(filepath.Join(w.root, "work", s.ID, "log.jsonl"))
+		if want := n == 2; err != nil || strings.Contains(string(log), "of-the-first") != want {
+			t.Errorf("%d logs %s, %v", n, log, err)
+		}
+		for rests := false; !rests; time.Sleep(time.Millisecond) { // the end is seen a moment before
+			w.shims.mu.Lock()
+			rests = len(w.shims.free) > 0
+			w.shims.mu.Unlock()
+		}
+		if alive(filepath.Join(w.root, "work", s.ID)) {
+			t.Errorf("%d: ended work is locked", n)
+		}
+		if err := w.Forget(s.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	if slices.Sort(folders); len(slices.Compact(folders)) != 4 {
+		t.Errorf("the folders are %q", folders)
+	}
+	if len(slices.Compact(pids)) != 1 || pids[0] == "" {
+		t.Errorf("the processes are %q", pids)
+	}
+}
+
+// A shim that was killed while it rested costs nothing; one that rests long, or whose
+// workspace is gone, ends.
+func TestShimsEnd(t *testing.T) {
+	w := open(t)
+	pid := func() int {
+		s := bash(`set_octopusvariable pid "$PPID"`)
+		if _, err := w.Start(s); err != nil {
+			t.Fatal(err)
+		}
+		n, err := strconv.Atoi(await(t, w, s.ID).Outputs[0].Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	first := pid()
+	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	second := pid()
+	if second == first {
+		t.Fatal("it was not killed")
+	}
+	for range 500 { // the end of work is seen before its shim rests
+		w.shims.mu.Lock()
+		for _, s := range w.shims.free {
+			s.rest.Reset(0)
+		}
+		w.shims.mu.Unlock()
+		if syscall.Kill(second, 0) != nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("a shim without work stays")
 }

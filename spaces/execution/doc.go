@@ -3,10 +3,11 @@
 //
 // A piece of work has an id that the server chose. Starting an id twice is starting it
 // once. The work itself is done by a shim, a process of its own session that outlives
-// whoever started it and writes log, output and end into the execution's folder:
+// whoever started it, does one piece at a time, and writes log, output and end into the
+// execution's folder:
 //
 //	work/<id>/spec.json    what to do; its variables are removed at the end
-//	work/<id>/lock         held by the shim as long as it lives
+//	work/<id>/lock         held by the shim as long as it is at it
 //	work/<id>/begun        written before the first effect
 //	work/<id>/log.jsonl    one LogEntry a line, already masked
 //	work/<id>/status.json  the end, written last

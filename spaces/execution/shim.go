@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -17,20 +18,50 @@ import (
 // shimArgument makes the program a shim.
 const shimArgument = "execution-shim"
 
-// MaybeShim does one piece of work and returns true if the program was started for
-// that. It is the first thing that main calls.
+// MaybeShim does work, one piece after the other, and returns true if the program was
+// started for that. It is the first thing that main calls.
 func MaybeShim(args []string) bool {
-	if len(args) != 5 || args[1] != shimArgument {
+	if len(args) != 4 || args[1] != shimArgument {
 		return false
 	}
-	syscall.CloseOnExec(3) // the lock: children that stay must not hold it
-	s := &shim{root: args[2], dir: args[3], version: args[4]}
-	if err := s.run(); err != nil {
+	if err := serveShim(args[2], args[3]); err != nil {
 		// This is the execution's shim.err; the missing end of the work tells the rest.
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	return true
+}
+
+// serveShim does what it is given on file 3 until nobody is there to give more. Nothing of
+// one piece of work is known to the next.
+func serveShim(root, version string) error {
+	syscall.CloseOnExec(3) // a script has nothing to say here
+	file := os.NewFile(3, "socket")
+	conn, err := net.FileConn(file)
+	file.Close()
+	if err != nil {
+		return err
+	}
+	socket, ok := conn.(*net.UnixConn)
+	if !ok {
+		return errors.New("a shim is started by an agent only")
+	}
+	for {
+		dir, lock, err := receive(socket)
+		if err != nil || dir == "" {
+			return err
+		}
+		if err := os.Chdir(dir); err != nil {
+			return err
+		}
+		if err := (&shim{root: root, dir: dir, version: version}).run(); err != nil {
+			return err
+		}
+		lock.Close()
+		if _, err := socket.Write([]byte{0}); err != nil {
+			return nil // who gave it is gone, and can read the end
+		}
+	}
 }
 
 // shim does one piece of work in the folder of its execution.

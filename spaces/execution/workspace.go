@@ -23,7 +23,8 @@ type Workspace struct {
 
 	root     string
 	packages *packages.Store
-	shim     []string // command that becomes the shim; workspace, folder and version are appended
+	shim     []string // command that becomes the shim; workspace and version are appended
+	shims    shims
 
 	starting sync.Mutex // held while work is accepted and begun
 
@@ -48,7 +49,7 @@ func Open(root string) (*Workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Workspace{root: root, packages: store, shim: []string{self, shimArgument}, ended: map[string]chan struct{}{}}, nil
+	return &Workspace{root: root, packages: store, shim: []string{self, shimArgument}, shims: shims{root: root}, ended: map[string]chan struct{}{}}, nil
 }
 
 // Packages is the store from which packages are installed.
