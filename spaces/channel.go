@@ -213,7 +213,8 @@ func (tx *ReadTx) DefaultChannel(project ProjectID) (Channel, error) {
 	return scanChannel(tx.queryRow(`SELECT `+channelColumns+` FROM channel WHERE project_id = ? AND is_default = 1`, int64(project)).Scan)
 }
 
-// Channels lists a project's channels, or those of all projects for project 0.
+// Channels lists a project's channels, or, for project 0, those of all projects that the actor
+// may see.
 func (tx *ReadTx) Channels(project ProjectID, o ListOptions) (Page[Channel], error) {
 	var f filter
 	if project != 0 {
@@ -221,10 +222,19 @@ func (tx *ReadTx) Channels(project ProjectID, o ListOptions) (Page[Channel], err
 			return Page[Channel]{}, err
 		}
 		f.add("project_id = ?", int64(project))
-	} else if err := tx.require(access.ProjectView, access.Scope{}); err != nil {
+	}
+	sight, err := tx.sight(access.ProjectView)
+	if err != nil {
 		return Page[Channel]{}, err
 	}
 	f.ids("id", prefixChannel, o.IDs)
 	f.names("name", o)
-	return pageOf(tx, scanChannel, channelColumns, "channel", "name", "name, id", f, o)
+	p, err := pageOf(tx, scanChannel, channelColumns, "channel", "name", "name, id", f, o)
+	if err != nil {
+		return p, err
+	}
+	all := len(p.Items)
+	p.Items, err = seen(sight, p.Items, func(c Channel) (ProjectID, EnvironmentID) { return c.ProjectID, 0 })
+	p.Total -= all - len(p.Items)
+	return p, err
 }

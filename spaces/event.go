@@ -1,6 +1,7 @@
 package spaces
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -91,11 +92,70 @@ type EventFilter struct {
 	Take        int     // at most so many; 0: 50
 }
 
-// Events lists the ledger, newest first. It needs EventView.
+// Events lists the ledger as far as the actor may see what it is about, newest first. It
+// needs EventView. An event of a target is of the environments that the target is in now;
+// when it is gone, or has none, only who is limited to no environment sees it.
 func (tx *ReadTx) Events(f EventFilter) ([]Event, error) {
-	if err := tx.require(access.EventView, access.Scope{Project: f.Project.String()}); err != nil {
+	sight, err := tx.sight(access.EventView)
+	if err != nil {
 		return nil, err
 	}
+	if ok, err := sight.of(f.Project, 0); err != nil || !ok {
+		return nil, cmp.Or(err, access.Missing(access.EventView))
+	}
+	take := min(cmp.Or(max(f.Take, 0), 50), 1000)
+	var out []Event
+	for batch := take; ; batch = 1000 {
+		part, err := tx.events(f, batch)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range part {
+			ok, err := sight.ofEvent(e)
+			if err != nil {
+				return nil, err
+			}
+			if ok && len(out) < take {
+				out = append(out, e)
+			}
+		}
+		if len(part) < batch || len(out) == take {
+			return out, nil
+		}
+		f.Before = part[len(part)-1].ID
+	}
+}
+
+// ofEvent is [sight.of] with the environments of what an event is about.
+func (s *sight) ofEvent(e Event) (bool, error) {
+	if s.all {
+		return true, nil
+	}
+	switch e.Entity {
+	case "environment":
+		if id, ok := cutID(prefixEnvironment, e.EntityID); ok {
+			e.EnvironmentID = EnvironmentID(id)
+		}
+	case "deployment target":
+		id, _ := cutID(prefixTarget, e.EntityID)
+		environments, err := list(s.tx, func(scan func(...any) error) (EnvironmentID, error) {
+			var id EnvironmentID
+			return id, scan(&id)
+		}, `SELECT environment_id FROM target_environment WHERE target_id = ?`, id)
+		if err != nil {
+			return false, err
+		}
+		for _, environment := range environments {
+			if ok, err := s.of(e.ProjectID, environment); err != nil || ok {
+				return ok, err
+			}
+		}
+		e.EnvironmentID = -1 // none that anybody's role names
+	}
+	return s.of(e.ProjectID, e.EnvironmentID)
+}
+
+func (tx *ReadTx) events(f EventFilter, take int) ([]Event, error) {
 	var where []string
 	var args []any
 	add := func(clause string, v any) { where = append(where, clause); args = append(args, v) }
@@ -132,11 +192,7 @@ func (tx *ReadTx) Events(f EventFilter) ([]Event, error) {
 	if len(where) > 0 {
 		query += " WHERE " + strings.Join(where, " AND ")
 	}
-	take := f.Take
-	if take <= 0 {
-		take = 50
-	}
-	return list(tx, scanEvent, query+" ORDER BY id DESC LIMIT ?", append(args, min(take, 1000))...)
+	return list(tx, scanEvent, query+" ORDER BY id DESC LIMIT ?", append(args, take)...)
 }
 
 func scanEvent(scan func(...any) error) (Event, error) {

@@ -1,6 +1,7 @@
 package spaces
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -217,20 +218,33 @@ func (tx *ReadTx) inbound(id InboundID) (Inbound, error) {
 	return i, notFound(err, "inbound release", id.String())
 }
 
-// Inbound returns one. It needs ReleaseView.
+// Inbound returns one. It needs ReleaseView, of the project if it has become one.
 func (tx *ReadTx) Inbound(id InboundID) (Inbound, error) {
-	if err := tx.require(access.ReleaseView, access.Scope{}); err != nil {
+	sight, err := tx.sight(access.ReleaseView)
+	if err != nil {
 		return Inbound{}, err
 	}
-	return tx.inbound(id)
+	i, err := tx.inbound(id)
+	if err != nil {
+		return i, err
+	}
+	if ok, err := sight.of(i.ProjectID, 0); err != nil || !ok {
+		return Inbound{}, cmp.Or(err, error(errs.Missing("inbound release", id.String())))
+	}
+	return i, nil
 }
 
-// Inbox lists what came, newest first; state "" is all.
+// Inbox lists what came and the actor may see, newest first; state "" is all.
 func (tx *ReadTx) Inbox(state string, take int) ([]Inbound, error) {
-	if err := tx.require(access.ReleaseView, access.Scope{}); err != nil {
+	sight, err := tx.sight(access.ReleaseView)
+	if err != nil {
 		return nil, err
 	}
-	return list(tx, scanInbound, `SELECT `+inboundColumns+` FROM `+inboundFrom+` WHERE ?1 = '' OR i.state = ?1 ORDER BY i.id DESC LIMIT ?2`, state, take)
+	found, err := list(tx, scanInbound, `SELECT `+inboundColumns+` FROM `+inboundFrom+` WHERE ?1 = '' OR i.state = ?1 ORDER BY i.id DESC LIMIT ?2`, state, take)
+	if err != nil {
+		return nil, err
+	}
+	return seen(sight, found, func(i Inbound) (ProjectID, EnvironmentID) { return i.ProjectID, 0 })
 }
 
 // Acceptance is a verified bundle, opened, with the choices of whoever accepts it.

@@ -230,9 +230,10 @@ type PromotionFilter struct {
 	Take    int
 }
 
-// Promotions lists them, newest first.
+// Promotions lists them, newest first, as far as the actor may see the releases.
 func (tx *ReadTx) Promotions(o PromotionFilter) ([]Promotion, error) {
-	if err := tx.require(access.ReleaseView, access.Scope{}); err != nil {
+	sight, err := tx.sight(access.ReleaseView)
+	if err != nil {
 		return nil, err
 	}
 	var f filter
@@ -248,7 +249,11 @@ func (tx *ReadTx) Promotions(o PromotionFilter) ([]Promotion, error) {
 	if o.Take <= 0 {
 		o.Take = 100
 	}
-	return list(tx, scanPromotion, `SELECT `+promotionColumns+` FROM `+promotionFrom+f.sql()+` ORDER BY p.id DESC LIMIT ?`, append(f.args, o.Take)...)
+	found, err := list(tx, scanPromotion, `SELECT `+promotionColumns+` FROM `+promotionFrom+f.sql()+` ORDER BY p.id DESC LIMIT ?`, append(f.args, o.Take)...)
+	if err != nil {
+		return nil, err
+	}
+	return seen(sight, found, func(p Promotion) (ProjectID, EnvironmentID) { return p.ProjectID, 0 })
 }
 
 // OpenPromotions counts the promotions that are not delivered yet and the messages that

@@ -210,8 +210,9 @@ type TaskFilter struct {
 
 // Tasks lists those that the actor may see, newest first.
 func (tx *ReadTx) Tasks(o TaskFilter) (Page[Task], error) {
-	if !tx.Actor.System && !tx.Actor.Permissions.Any(access.TaskView) {
-		return Page[Task]{}, access.Missing(access.TaskView)
+	sight, err := tx.sight(access.TaskView)
+	if err != nil {
+		return Page[Task]{}, err
 	}
 	var f filter
 	f.ids("id", prefixTask, o.IDs)
@@ -247,15 +248,10 @@ func (tx *ReadTx) Tasks(o TaskFilter) (Page[Task], error) {
 	if err != nil {
 		return p, err
 	}
-	kept := p.Items[:0]
-	for _, t := range p.Items {
-		if tx.Can(access.TaskView, t.scope()) {
-			kept = append(kept, t)
-		}
-	}
-	p.Total -= len(p.Items) - len(kept)
-	p.Items = kept
-	return p, nil
+	all := len(p.Items)
+	p.Items, err = seen(sight, p.Items, func(t Task) (ProjectID, EnvironmentID) { return t.ProjectID, t.EnvironmentID })
+	p.Total -= all - len(p.Items)
+	return p, err
 }
 
 // CountTasks counts unfinished tasks: those that run and those that wait.

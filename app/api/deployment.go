@@ -275,7 +275,9 @@ func deploymentTemplate(r *request) error {
 		modified := err == nil && living.UpdatedAt.After(release.AssembledAt)
 		to := []named{}
 		for _, e := range progress.Next() {
-			to = append(to, named{e.ID, e.Name})
+			if sees(tx, e.ID) {
+				to = append(to, named{e.ID, e.Name})
+			}
 		}
 		return map[string]any{"PromoteTo": to, "TenantPromotions": []named{}, "IsVariableSetModified": modified, "IsDeploymentProcessModified": false, "IsLibraryVariableSetModified": false, "Links": links{"Self": r.in("releases", release.ID.String(), "deployments", "template")}}, nil
 	})

@@ -18,7 +18,7 @@ func environmentRoutes() []Row {
 		get("/environments", InSpace, access.EnvironmentView, list),
 		get("/environments/all", InSpace, access.EnvironmentView, func(r *request) error { return all(r, read, r.environmentResource) }),
 		get("/environments/v2", InSpace, access.EnvironmentView, environmentsV2),
-		get("/environments/summary", InSpace, access.EnvironmentView, environmentsSummary),
+		get("/environments/summary", InSpace, access.MachineView, environmentsSummary),
 		put("/environments/sortorder", InSpace, access.EnvironmentEdit, sortEnvironments),
 		post("/environments", InSpace, access.EnvironmentCreate, createEnvironment),
 		get("/environments/:id", InSpace, access.EnvironmentView, showEnvironment),

@@ -267,6 +267,12 @@ func (s Set) Any(p Permission) bool {
 	return ok && s.anywhere.has(n)
 }
 
+// Everywhere reports whether a permission is given without any limit.
+func (s Set) Everywhere(p Permission) bool {
+	n, ok := number[p]
+	return ok && s.everywhere.has(n)
+}
+
 // Empty reports whether nothing is allowed: the space does not exist for its owner.
 func (s Set) Empty() bool { return s.anywhere == bits{} }
 

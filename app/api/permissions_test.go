@@ -1,0 +1,193 @@
+package api_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"octopuses.dev/octopuses/app/api"
+	"octopuses.dev/octopuses/app/apptest"
+	"octopuses.dev/octopuses/app/instance"
+	"octopuses.dev/octopuses/spaces/access"
+)
+
+// asked is a line of testdata/permissions.txt.
+type asked struct {
+	method, path string
+	need         access.Permission
+	by           string // what a scope limits it by
+}
+
+func permissionTable(t *testing.T) (table []asked) {
+	t.Helper()
+	f, err := os.Open(filepath.Join("testdata", "permissions.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if w := strings.Fields(lines.Text()); len(w) == 4 && w[0] != "#" {
+			table = append(table, asked{w[0], strings.TrimSuffix(w[1], "/"), access.Permission(w[2]), w[3]})
+		} else if len(w) > 0 && !strings.HasPrefix(w[0], "#") {
+			t.Fatalf("permissions.txt: %q is no row", lines.Text())
+		}
+	}
+	return table
+}
+
+// guarded is a space with a thing of each sort in project Alpha and environment One, and
+// the paths to them.
+type guarded struct {
+	*apptest.Server
+	paths  *strings.Replacer
+	bodies map[string]any // of writes that make something of project Alpha or environment One, by method and path
+}
+
+func guard(t *testing.T) guarded {
+	s := apptest.Start(t)
+	one := s.Must("POST", "/api/environments", map[string]any{"Name": "One"})["Id"]
+	s.Must("POST", "/api/environments", map[string]any{"Name": "Two"})
+	s.Must("POST", "/api/machines", map[string]any{"Name": "web-1", "EnvironmentIds": []any{one}, "Roles": []string{"web"}, "Endpoint": map[string]any{"CommunicationStyle": "TentaclePassive", "Uri": "https://web-1:10933/", "Thumbprint": pin}})
+	alpha := s.Must("POST", "/api/projects", map[string]any{"Name": "Alpha"})["Id"].(string)
+	s.Must("POST", "/api/projects", map[string]any{"Name": "Beta"})
+	channel := s.Must("POST", "/api/channels", map[string]any{"Name": "Alphas", "ProjectId": alpha})["Id"].(string)
+	s.Must("PUT", "/api/deploymentprocesses/deploymentprocess-"+alpha, map[string]any{"Version": 0, "Steps": []any{map[string]any{"Name": "Say", "Properties": map[string]any{"Octopus.Action.TargetRoles": "web"}, "Actions": []any{map[string]any{"ActionType": "Octopus.Script", "Properties": map[string]any{"Octopus.Action.Script.ScriptBody": "true"}}}}}})
+	if a := upload(t, s, s.Key, "file", "web.1.0.0.zip", zipOf(t, "a", "b"), ""); a.Status != http.StatusCreated {
+		t.Fatalf("upload: %d %s", a.Status, a.Body)
+	}
+	release := s.Must("POST", "/api/releases", map[string]any{"ProjectId": alpha, "Version": "1.0.0"})["Id"].(string)
+	deployment := s.Must("POST", "/api/deployments", map[string]any{"ReleaseId": release, "EnvironmentId": one})
+	task := deployment["TaskId"].(string)
+	id := func(area, id string) []string { return []string{"/" + area + "/:id", "/" + area + "/" + id} }
+	return guarded{s, strings.NewReplacer(slices.Concat(
+		id("projects", alpha), id("channels", channel), id("releases", release), id("deployments", deployment["Id"].(string)), id("tasks", task), id("environments", one.(string)), id("machines", "Machines-1"),
+		id("deploymentprocesses", "deploymentprocess-"+alpha), id("variables", "variableset-"+alpha), id("packages", "packages-web.1.0.0"), id("feeds", "feeds-builtin"), id("lifecycles", "Lifecycles-1"), id("projectgroups", "ProjectGroups-1"), id("events", "Events-1"),
+		[]string{":project", alpha, ":channel", channel, ":environment", one.(string), ":version", "1.0.0", ":package", "web", ":id", "Nothing-99"})...),
+		map[string]any{
+			"POST /releases":                          map[string]any{"ProjectId": alpha, "Version": "2.0.0"},
+			"POST /releases/create/v1":                map[string]any{"projectName": alpha, "releaseVersion": "2.0.0", "spaceIdOrName": "Spaces-1", "spaceId": "Spaces-1"},
+			"POST /deployments":                       map[string]any{"ReleaseId": release, "EnvironmentId": one},
+			"POST /deployments/create/untenanted/v1":  map[string]any{"spaceId": "Spaces-1", "projectName": alpha, "releaseVersion": "1.0.0", "environmentNames": []any{one}},
+			"POST /deployments/create/tenanted/v1":    map[string]any{"spaceId": "Spaces-1", "projectName": alpha, "releaseVersion": "1.0.0", "environmentName": one, "tenants": []string{}},
+			"POST /releases/:id/deployments/previews": map[string]any{"DeploymentPreviews": []any{map[string]any{"EnvironmentId": one}}},
+			"POST /channels":                          map[string]any{"Name": "More", "ProjectId": alpha},
+			"POST /projects/:id/channels":             map[string]any{"Name": "More", "ProjectId": alpha},
+			"POST /machines":                          map[string]any{"Name": "web-2", "EnvironmentIds": []any{one}, "Roles": []string{"web"}, "Endpoint": map[string]any{"CommunicationStyle": "TentaclePassive", "Uri": "https://web-2:10933/", "Thumbprint": pin}},
+			"POST /zones/promotions":                  map[string]any{"ReleaseId": release, "LinkId": "Links-1"},
+		}}
+}
+
+// body is what a write sends: what is there, or something new.
+func (g guarded) body(row asked, path string) any {
+	if row.method == http.MethodGet || row.method == http.MethodDelete {
+		return nil
+	}
+	if b, ok := g.bodies[row.method+" "+row.path]; ok {
+		return b
+	}
+	var now any
+	if a := g.Do(g.Key, http.MethodGet, path, nil); row.method == http.MethodPut && a.Status == http.StatusOK && json.Unmarshal(a.Body, &now) == nil {
+		return now
+	}
+	return map[string]any{}
+}
+
+// TestEveryRoleAtEveryRoute asks each route of a space as each built-in role, given
+// without a limit and limited to the project, to the environment, or to another one.
+// Who lacks the permission is refused with its name; who has it for something else does
+// not come at this; who has it is not refused.
+func TestEveryRoleAtEveryRoute(t *testing.T) {
+	g := guard(t)
+	table := permissionTable(t)
+	var known, rows []string
+	for _, row := range table {
+		known = append(known, row.method+" "+row.path)
+	}
+	for _, row := range g.API.Table() {
+		if row.Who == api.InSpace {
+			rows = append(rows, row.Method+" "+row.Path)
+		}
+	}
+	for _, r := range rows {
+		if !slices.Contains(known, r) {
+			t.Errorf("%s has no line in testdata/permissions.txt", r)
+		}
+	}
+	for _, k := range known {
+		if !slices.Contains(rows, k) {
+			t.Errorf("%s of testdata/permissions.txt is no route", k)
+		}
+	}
+	ctx := context.Background()
+	person, key := g.NewUser("person")
+	team, err := g.Instance.CreateTeam(ctx, instance.System(), instance.TeamInput{Name: "Persons", Space: g.Default.Number, Members: []int64{person.ID}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bodies := map[string]any{}
+	for _, row := range table {
+		bodies[row.method+row.path] = g.body(row, "/api/Spaces-1"+g.paths.Replace(row.path))
+	}
+	scopes := map[string]instance.ScopedRole{"anywhere": {}, "in project Alpha": {Projects: []string{"Projects-1"}}, "in project Beta": {Projects: []string{"Projects-2"}}, "in environment One": {Environments: []string{"Environments-1"}}, "in environment Two": {Environments: []string{"Environments-2"}}}
+	hidden := map[string][]string{
+		"in project Beta":    {`"Alpha"`, `"Projects-1"`, `"Releases-1"`, `"Deployments-1"`, `"Alphas"`},
+		"in environment Two": {`"One"`, `"Environments-1"`, `"web-1"`, `"Machines-1"`, `"Deployments-1"`},
+	}
+	for _, role := range access.Roles() {
+		for name, given := range scopes {
+			given.TeamID, given.Role, given.Space = team.ID, role.ID, g.Default.Number
+			made, err := g.Instance.CreateScopedRole(ctx, instance.System(), given)
+			if err != nil {
+				if len(role.Space) > 0 {
+					t.Fatal(role.Name, name, err)
+				}
+				continue // a role of the system is not for spaces
+			}
+			for _, row := range table {
+				if row.need == "member" {
+					continue
+				}
+				has := slices.Contains(role.Space, row.need)
+				by := map[string][]string{"in project Beta": {"project", "deployment"}, "in environment Two": {"environment", "deployment"}}[name]
+				elsewhere := slices.Contains(by, row.by)
+				path, body := "/api/Spaces-1"+g.paths.Replace(row.path), bodies[row.method+row.path]
+				if has && !elsewhere && row.method != http.MethodGet {
+					path, body = "/api/Spaces-1"+concrete(row.path), []byte("{") // nothing is to be changed
+				}
+				what := fmt.Sprintf("%s %s %s: %s %s", role.Name, name, row.need, row.method, path)
+				a := g.Do(key, row.method, path, body)
+				switch {
+				case a.Status >= 500 || a.Status == http.StatusUnauthorized:
+					t.Errorf("%s: %d %.200s", what, a.Status, a.Body)
+				case !has:
+					if a.Status != http.StatusForbidden || !strings.Contains(string(a.Body), string(row.need)) {
+						t.Errorf("%s was not refused: %d %.200s", what, a.Status, a.Body)
+					}
+				case row.method == http.MethodGet && a.Status == http.StatusOK:
+					for _, secret := range hidden[name] {
+						if strings.Contains(string(a.Body), secret) && (elsewhere || !strings.Contains(path, strings.Trim(secret, `"`))) {
+							t.Errorf("%s tells of %s: %.2000s", what, secret, a.Body)
+						}
+					}
+				case elsewhere:
+					if a.Status != http.StatusForbidden && a.Status != http.StatusNotFound && !(a.Status == http.StatusBadRequest && strings.Contains(string(a.Body), "There is no ")) {
+						t.Errorf("%s came at what is elsewhere: %d %.200s", what, a.Status, a.Body)
+					}
+				case a.Status == http.StatusForbidden:
+					t.Errorf("%s was refused: %.200s", what, a.Body)
+				}
+			}
+			if err := g.Instance.DeleteScopedRole(ctx, instance.System(), made); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
