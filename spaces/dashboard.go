@@ -1,6 +1,7 @@
 package spaces
 
 import (
+	"slices"
 	"time"
 
 	"octopuses.dev/octopuses/spaces/access"
@@ -148,6 +149,9 @@ func (tx *ReadTx) Dashboard(o DashboardFilter) (Dashboard, error) {
 	if d.Environments, err = list(tx, scanEnvironment, `SELECT `+environmentColumns+` FROM environment ORDER BY sort_order, id`); err != nil {
 		return d, err
 	}
+	d.Environments = slices.DeleteFunc(d.Environments, func(e Environment) bool {
+		return !tx.Can(access.EnvironmentView, access.Scope{Environment: e.ID.String()})
+	})
 	d.Remote, err = list(tx, func(scan func(...any) error) (RemoteEnvironment, error) {
 		var r RemoteEnvironment
 		err := scan(&r.ID, &r.LinkID, &r.LinkName, &r.Name)

@@ -240,13 +240,29 @@ func (tx *ReadTx) PreviewPlan(release ReleaseID, environment EnvironmentID, opti
 	return tx.planDeployment(p, r, e, Deployment{ULID: NewULID(tx.Now), Options: options})
 }
 
-// Progress is how far a release is in its lifecycle. It needs ReleaseView.
+// Progress is how far a release is in its lifecycle. It needs ReleaseView. Environments
+// that the actor may not see are left out, and phases that had only those.
 func (tx *ReadTx) Progress(r Release) (deploy.Progress, error) {
 	p, err := tx.mayViewRelease(r)
 	if err != nil {
 		return deploy.Progress{}, err
 	}
-	return tx.progress(p, r)
+	progress, err := tx.progress(p, r)
+	if err != nil {
+		return progress, err
+	}
+	kept := progress.Phases[:0]
+	for _, phase := range progress.Phases {
+		had := len(phase.Environments)
+		phase.Environments = slices.DeleteFunc(phase.Environments, func(e deploy.EnvironmentProgress) bool {
+			return !tx.Can(access.EnvironmentView, access.Scope{Environment: e.ID})
+		})
+		if had == 0 || len(phase.Environments)+len(phase.Spaces) > 0 {
+			kept = append(kept, phase)
+		}
+	}
+	progress.Phases = kept
+	return progress, nil
 }
 
 func (tx *ReadTx) progress(p Project, r Release) (deploy.Progress, error) {

@@ -275,9 +275,7 @@ func deploymentTemplate(r *request) error {
 		modified := err == nil && living.UpdatedAt.After(release.AssembledAt)
 		to := []named{}
 		for _, e := range progress.Next() {
-			if sees(tx, e.ID) {
-				to = append(to, named{e.ID, e.Name})
-			}
+			to = append(to, named{e.ID, e.Name})
 		}
 		return map[string]any{"PromoteTo": to, "TenantPromotions": []named{}, "IsVariableSetModified": modified, "IsDeploymentProcessModified": false, "IsLibraryVariableSetModified": false, "Links": links{"Self": r.in("releases", release.ID.String(), "deployments", "template")}}, nil
 	})

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"octopuses.dev/octopuses/spaces"
-	"octopuses.dev/octopuses/spaces/access"
 	"octopuses.dev/octopuses/spaces/deploy"
 	"octopuses.dev/octopuses/spaces/errs"
 )
@@ -60,12 +59,7 @@ func releaseProgression(r *request) error {
 		for _, p := range progress.Phases {
 			phase := phaseResource{ID: p.ID, Name: p.Name, Progress: string(p.State), Blocked: !p.Open && p.State != deploy.PhaseComplete, Reason: p.Why, IsOptionalPhase: p.Optional, IsPriorityPhase: p.Priority,
 				Deployments: []phaseTask{}, AutomaticDeploymentTargets: []string{}, OptionalDeploymentTargets: []string{}}
-			hidden := 0
 			for _, e := range p.Environments {
-				if !sees(tx, e.ID) {
-					hidden++
-					continue
-				}
 				if e.Automatic {
 					phase.AutomaticDeploymentTargets = append(phase.AutomaticDeploymentTargets, e.ID)
 				} else {
@@ -85,22 +79,13 @@ func releaseProgression(r *request) error {
 			for _, s := range p.Spaces {
 				phase.RemoteSpaces = append(phase.RemoteSpaces, spaceProgress{s.ID, s.Name})
 			}
-			if hidden == 0 || hidden < len(p.Environments) || len(p.Spaces) > 0 {
-				out.Phases = append(out.Phases, phase)
-			}
+			out.Phases = append(out.Phases, phase)
 		}
 		for _, e := range progress.Next() {
-			if sees(tx, e.ID) {
-				out.NextDeployments = append(out.NextDeployments, e.ID)
-			}
+			out.NextDeployments = append(out.NextDeployments, e.ID)
 		}
 		return out, nil
 	})
-}
-
-// sees reports whether the caller may see an environment.
-func sees(tx *spaces.ReadTx, environment string) bool {
-	return tx.Can(access.EnvironmentView, access.Scope{Environment: environment})
 }
 
 // dashboardItem is a deployment as dashboards and progressions show it.
@@ -220,9 +205,7 @@ func projectProgression(r *request) error {
 				return out, err
 			}
 			for _, e := range progress.Next() {
-				if sees(tx, e.ID) {
-					one.NextDeployments = append(one.NextDeployments, e.ID)
-				}
+				one.NextDeployments = append(one.NextDeployments, e.ID)
 			}
 			past, err := tx.Deployments(spaces.DeploymentFilter{Release: release.ID, Take: spaces.MaxTake})
 			if err != nil && errs.KindOf(err) != errs.Denied {
