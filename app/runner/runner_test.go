@@ -42,7 +42,8 @@ type bench struct {
 	space  *spaces.Space
 	server pin.Identity
 	env    spaces.Environment
-	cap    int // tasks at once; 0: as the runner has it
+	root   string // of the agent
+	cap    int    // tasks at once; 0: as the runner has it
 	stop   func()
 	down   func() // stops the agent
 }
@@ -78,6 +79,7 @@ func (b *bench) agent(name string) {
 	}))
 	defer door.Close()
 	root := filepath.Join(b.t.TempDir(), name)
+	b.root = root
 	if _, err := agent.Register(ctx, agent.RegisterOptions{Root: root, Token: agent.Token{URL: door.URL, Secret: "s", Server: b.server.Pin}.String(), Name: name, Listen: "127.0.0.1:0"}); err != nil {
 		b.t.Fatal(err)
 	}
@@ -211,6 +213,81 @@ func TestDeployPackageAndScript(t *testing.T) {
 	tree, err := runner.Tree(ctx, b.space, d.TaskID)
 	if err != nil || len(tree.Children) != 2 || tree.Children[1].Children[0].Name != "web-01" || tree.Children[1].Status != "Success" {
 		t.Errorf("%+v, %v", tree, err)
+	}
+}
+
+// A package file that was damaged where it is stored is never handed to a step: the
+// deployment fails and says which package it is, and the target has got nothing.
+func TestDamagedPackageIsNotDeployed(t *testing.T) {
+	b := newBench(t)
+	var z bytes.Buffer
+	w := zip.NewWriter(&z)
+	f, _ := w.Create("app.txt")
+	f.Write([]byte("what was signed"))
+	w.Close()
+	blob, err := b.space.Packages().Put(ctx, &z, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	update(b, func(tx *spaces.Tx) (spaces.Package, error) {
+		p, _, err := tx.AddPackage("Shop", "1.0.0", ".zip", blob, spaces.FailIfExists)
+		return p, err
+	})
+	kind, _ := steps.Lookup("Octopus.TentaclePackage")
+	install := kind.New("Install")
+	install.Properties.Set(steps.TargetRolesProperty, "web")
+	install.Actions[0].Packages = []steps.PackageReference{{PackageID: "Shop", FeedID: spaces.BuiltInFeed}}
+	p := b.project(install, scriptStep("Never", "echo never"))
+	stored := b.space.Packages().Path(blob.Digest)
+	content, err := os.ReadFile(stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := bytes.Clone(content)
+	damaged[len(damaged)/2] ^= 1
+	if err := os.WriteFile(stored, damaged, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := b.deploy(p)
+	task, log := b.await(d.TaskID, finished)
+	if task.State != spaces.TaskFailed || !strings.Contains(log, "Package Shop 1.0.0: The stored package file "+blob.Digest+" is damaged") || strings.Contains(log, "Sent package") || strings.Contains(log, " never") {
+		t.Errorf("%s %q\n%s", task.State, task.ErrorMessage, log)
+	}
+	if !strings.Contains(task.ErrorMessage, "Shop 1.0.0") {
+		t.Errorf("the task does not name the package: %q", task.ErrorMessage)
+	}
+	// Whole again, it is deployed; damaged afterwards, it is not, though it was whole once
+	// and the target has it.
+	if err := os.WriteFile(stored, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again := func() spaces.Task {
+		t.Helper()
+		d := update(b, func(tx *spaces.Tx) (spaces.Deployment, error) {
+			return tx.CreateDeployment(spaces.DeploymentInput{Release: d.ReleaseID, Environment: b.env.ID})
+		})
+		task, _ := b.await(d.TaskID, finished)
+		return task
+	}
+	if task := again(); task.State != spaces.TaskSuccess {
+		t.Errorf("whole again: %s %s", task.State, task.ErrorMessage)
+	}
+	// Nor does the target use a file that was damaged there; it is sent anew for the next.
+	there := filepath.Join(b.root, "packages", blob.Digest[:2], blob.Digest)
+	if err := os.WriteFile(there, damaged, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if task := again(); task.State != spaces.TaskFailed || !strings.Contains(task.ErrorMessage, "The file of Shop 1.0.0 was damaged on the target") {
+		t.Errorf("damaged at the target: %s %s", task.State, task.ErrorMessage)
+	}
+	if task := again(); task.State != spaces.TaskSuccess {
+		t.Errorf("sent anew: %s %s", task.State, task.ErrorMessage)
+	}
+	if err := os.WriteFile(stored, damaged, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if task := again(); task.State != spaces.TaskFailed || !strings.Contains(task.ErrorMessage, "Shop 1.0.0") {
+		t.Errorf("damaged after it was deployed: %s %s", task.State, task.ErrorMessage)
 	}
 }
 
