@@ -12,9 +12,7 @@ import (
 	"octopuses.dev/octopuses/spaces/access"
 	"octopuses.dev/octopuses/spaces/errs"
 	"octopuses.dev/octopuses/spaces/packages"
-	"octopuses.dev/octopuses/spaces/steps"
 	"octopuses.dev/octopuses/spaces/variables"
-	"octopuses.dev/octopuses/spaces/versions"
 	"octopuses.dev/octopuses/zones/bundle"
 )
 
@@ -144,36 +142,6 @@ func isFork(err error) bool {
 	return errors.As(err, &e) && e.Entity == "fork"
 }
 
-// Review is an inbound release with everything that a person looks at before deciding.
-type Review struct {
-	Inbound   spaces.Inbound
-	Link      spaces.Link
-	Words     []string
-	Promotion bundle.Promotion
-	Process   steps.Process
-	Variables []bundle.Variable
-	Templates []bundle.Template
-	Evidence  []bundle.Evidence
-	Previous  *spaces.Release // the release of this project that was accepted before, nil for the first
-	Steps     []steps.StepDiff
-	Changes   []VariableChange
-	Packages  []PackageChange
-	Warnings  []string
-}
-
-// VariableChange is a variable that differs from the previous release.
-type VariableChange struct {
-	Name, Before, After string
-	Kind                string // added, removed, changed
-	Sensitive           bool
-}
-
-// PackageChange is a package reference that differs from the previous release.
-type PackageChange struct {
-	Action, Package, Before, After string
-	BeforeDigest, AfterDigest      string
-}
-
 // verified reads the stored message of an inbound release again.
 func (z *Service) verified(ctx context.Context, s *spaces.Space, actor spaces.Actor, id spaces.InboundID) (spaces.Inbound, spaces.Link, *bundle.Verified, error) {
 	type row struct {
@@ -202,99 +170,6 @@ func (z *Service) verified(ctx context.Context, s *spaces.Space, actor spaces.Ac
 	}
 	v, _, err := bundle.ParseMessage(r.message, func(m *bundle.Message) (*bundle.Verified, error) { return m.Verify(card, s.ULID()) })
 	return r.in, r.link, v, err
-}
-
-// Review gathers what is known of an inbound release and how it differs from the one
-// before. It needs ReleaseView.
-func (z *Service) Review(ctx context.Context, s *spaces.Space, actor spaces.Actor, id spaces.InboundID) (Review, error) {
-	in, link, v, err := z.verified(ctx, s, actor, id)
-	if err != nil {
-		return Review{}, err
-	}
-	r := Review{Inbound: in, Link: link, Words: Words(link), Promotion: v.Promotion, Variables: v.Variables, Templates: v.Templates, Evidence: v.Evidence}
-	if err := json.Unmarshal(v.Process, &r.Process); err != nil {
-		return r, fmt.Errorf("read process of bundle: %w", err)
-	}
-	err = spaces.Do(ctx, s, actor, func(tx *spaces.Tx) error {
-		prev, err := tx.PreviousAccepted(in)
-		if err != nil || prev == nil {
-			return err
-		}
-		r.Previous = prev
-		old, err := tx.ReleaseProcess(*prev)
-		if err != nil {
-			return err
-		}
-		r.Steps = steps.Diff(old.Public(), &r.Process)
-		set, err := tx.ReleaseVariables(*prev)
-		if err != nil {
-			return err
-		}
-		r.Changes = variableChanges(set, v.Variables)
-		r.Packages = packageChanges(prev.Packages, v.Promotion.Packages)
-		return nil
-	})
-	for _, t := range r.Promotion.Requires {
-		if _, ok := steps.Lookup(t); !ok {
-			r.Warnings = append(r.Warnings, fmt.Sprintf("This server does not know steps of type '%s'; the release cannot be deployed here.", t))
-		}
-	}
-	if r.Previous != nil && older(r.Promotion.Release.Version, r.Previous.Version) {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("It is older than %s, which was accepted before.", r.Previous.Version))
-	}
-	for _, e := range r.Evidence {
-		if e.State != "Success" {
-			r.Warnings = append(r.Warnings, fmt.Sprintf("In %s of %s it has not succeeded (%s).", e.Environment, e.SpaceName, e.State))
-		}
-	}
-	return r, err
-}
-
-func variableChanges(old variables.Set, now []bundle.Variable) []VariableChange {
-	var out []VariableChange
-	scopeOf := func(v bundle.Variable) variables.Scope {
-		s := variables.Scope{}
-		for d, ids := range v.Scope {
-			s[variables.Dimension(d)] = ids
-		}
-		return s
-	}
-	before := map[string]variables.Variable{}
-	for _, v := range old.Variables {
-		before[v.Name+"\x00"+v.Scope.String()] = v
-	}
-	for _, v := range now {
-		key := v.Name + "\x00" + scopeOf(v).String()
-		b, had := before[key]
-		delete(before, key)
-		switch {
-		case !had:
-			out = append(out, VariableChange{Name: v.Name, After: v.Value, Kind: "added", Sensitive: v.Sensitive})
-		case !v.Sensitive && b.Value != nil && *b.Value != v.Value:
-			out = append(out, VariableChange{Name: v.Name, Before: *b.Value, After: v.Value, Kind: "changed"})
-		}
-	}
-	for _, v := range old.Variables {
-		if _, gone := before[v.Name+"\x00"+v.Scope.String()]; gone {
-			out = append(out, VariableChange{Name: v.Name, Kind: "removed", Sensitive: v.IsSensitive})
-		}
-	}
-	return out
-}
-
-func packageChanges(old []spaces.ReleasePackage, now []bundle.Package) []PackageChange {
-	var out []PackageChange
-	before := map[string]spaces.ReleasePackage{}
-	for _, p := range old {
-		before[p.ActionName+"\x00"+p.ReferenceName] = p
-	}
-	for _, p := range now {
-		b := before[p.Action+"\x00"+p.Reference]
-		if b.Digest != p.Digest {
-			out = append(out, PackageChange{p.Action, p.ID, b.Version, p.Version, b.Digest, p.Digest})
-		}
-	}
-	return out
 }
 
 // AcceptInput is what whoever accepts a release chooses.
@@ -360,13 +235,4 @@ func control(t bundle.Template) string {
 		return "SingleLineText"
 	}
 	return t.Control
-}
-
-func older(a, b string) bool {
-	x, err := versions.Parse(a)
-	if err != nil {
-		return false
-	}
-	y, err := versions.Parse(b)
-	return err == nil && versions.Compare(x, y) < 0
 }
