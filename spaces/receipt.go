@@ -66,6 +66,20 @@ func (tx *Tx) AddReceipt(in ReceiptInput) error {
 		}
 	}
 	tx.changed("dashboard", "promotions", "project/"+release.ProjectID.String())
+	// Whoever tells of a promotion has its message, also where the count of what came
+	// without a hole ends before it: behind one that was canceled here.
+	arrived, err := list(tx.ReadTx, func(scan func(...any) error) (string, error) {
+		var d string
+		return d, scan(&d)
+	}, `SELECT o.digest FROM zone_outbox o JOIN promotion p ON p.id = o.promotion_id WHERE o.link_id = ? AND p.ulid = ? AND o.state IN ('queued', 'held')`, int64(in.Link), in.PromotionULID)
+	if err != nil {
+		return err
+	}
+	for _, d := range arrived {
+		if err := tx.Acknowledge(d); err != nil {
+			return err
+		}
+	}
 	return tx.foldPromotion(in.Link, in.ReleaseULID)
 }
 

@@ -111,7 +111,8 @@ type TrustInput struct {
 }
 
 // Trust links a space by its card, by hand. Trust begins only when the words were typed
-// or compared. It needs LinkAdminister.
+// or compared. A newer card of a space that is linked already renews what is known of it;
+// its name here and what may flow stay. It needs LinkAdminister.
 func (z *Service) Trust(ctx context.Context, s *spaces.Space, actor spaces.Actor, in TrustInput) (spaces.Link, *bundle.Card, error) {
 	c, err := bundle.ParseCard(in.Card)
 	if err != nil {
@@ -138,7 +139,20 @@ func (z *Service) Trust(ctx context.Context, s *spaces.Space, actor spaces.Actor
 	if err := setRole(&input, in.Role); err != nil {
 		return spaces.Link{}, c, err
 	}
-	l, err := spaces.Update(ctx, s, actor, func(tx *spaces.Tx) (spaces.Link, error) { return tx.CreateLink(input) })
+	l, err := spaces.Update(ctx, s, actor, func(tx *spaces.Tx) (spaces.Link, error) {
+		// A newer card of a space that is trusted already is signed with the same key: it
+		// tells a new address or name, and asks for no words.
+		if old, err := tx.LinkByPeer(c.Space); err == nil && old.Trusted() == nil && old.PeerIdentity == input.PeerIdentity && c.Number > old.CardNumber {
+			if err := mayLink(actor); err != nil {
+				return old, err
+			}
+			if err := tx.RenewCard(old.ID, in.Card, c.Number, c.Name, c.Address, c.ServerPin); err != nil {
+				return old, err
+			}
+			return tx.Link(old.ID)
+		}
+		return tx.CreateLink(input)
+	})
 	return l, c, err
 }
 

@@ -127,6 +127,37 @@ func TestNamesOfPeersAreLocal(t *testing.T) {
 	if _, _, err := prod.service.Trust(ctx, prod.space, manager, zones.TrustInput{Card: file, Words: lastWords(c), Role: "target", Name: "Dev"}); !errors.Is(err, errs.Exists) {
 		t.Errorf("linked twice: %v", err)
 	}
+	// Nor does another name in a newer card: it is shown and noted, and the name here stays.
+	keys := view(two, func(tx *spaces.ReadTx) ([]byte, error) { return tx.Identity() })
+	id, err := bundle.ParseIdentity(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	renamed, err := id.Card("Dev of the other", "", "", c.Incarnation, c.Number+1, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := prod.service.Trust(ctx, prod.space, spacetest.With(access.ReleaseView), zones.TrustInput{Card: renamed, Role: "target"}); !errors.Is(err, errs.Denied) {
+		t.Errorf("a card was renewed without permission: %v", err)
+	}
+	for i := range 2 {
+		l, _, err := prod.service.Trust(ctx, prod.space, manager, zones.TrustInput{Card: renamed, Name: "Dev", Role: "both"})
+		if i == 0 && (err != nil || l.LocalName != "Other Dev" || l.PeerName != "Dev of the other" || l.SendBundles) {
+			t.Errorf("renamed: %+v, %v", l, err)
+		}
+		if i == 1 && !errors.Is(err, errs.Exists) {
+			t.Errorf("the same card again: %v", err)
+		}
+	}
+	if _, _, err := prod.service.Trust(ctx, prod.space, manager, zones.TrustInput{Card: file, Words: lastWords(c), Role: "target", Name: "Back"}); !errors.Is(err, errs.Exists) {
+		t.Errorf("an older card was taken: %v", err)
+	}
+	noted := view(prod, func(tx *spaces.ReadTx) ([]spaces.Event, error) {
+		return tx.Events(spaces.EventFilter{Category: "LinkModified"})
+	})
+	if len(noted) != 1 || !strings.Contains(noted[0].Message, "now calls itself 'Dev of the other' (before: 'Dev'); its name here stays") {
+		t.Errorf("nobody was told of the new name: %+v", noted)
+	}
 	links := view(prod, func(tx *spaces.ReadTx) ([]spaces.Link, error) { return tx.Links() })
 	if len(links) != 2 || links[0].LocalName != "Dev" || links[0].PeerSpace != one.space.ULID() || links[1].PeerSpace != two.space.ULID() {
 		t.Errorf("%+v", links)

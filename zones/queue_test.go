@@ -1,0 +1,129 @@
+package zones_test
+
+import (
+	"errors"
+	"testing"
+
+	"octopuses.dev/octopuses/spaces"
+	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/errs"
+	"octopuses.dev/octopuses/spaces/spacetest"
+)
+
+// set holds, queues or cancels the message of a promotion, as its page does.
+func (z *zone) set(actor spaces.Actor, id spaces.PromotionID, state spaces.OutboxState) error {
+	return spaces.Do(ctx, z.space, actor, func(tx *spaces.Tx) error {
+		m, err := tx.MessageOf(id)
+		if err != nil {
+			return err
+		}
+		return tx.SetOutbox(m.ID, state)
+	})
+}
+
+// message is where the message of a promotion stands.
+func (z *zone) message(id spaces.PromotionID) spaces.OutboxItem {
+	z.t.Helper()
+	return view(z, func(tx *spaces.ReadTx) (spaces.OutboxItem, error) { return tx.MessageOf(id) })
+}
+
+// A message in the queue can be held back and let go, or canceled, until the other side
+// has it. Meanwhile those behind it go their way.
+func TestQueueIsHeldAndCanceled(t *testing.T) {
+	for _, prodDials := range []bool{true, false} {
+		dev, prod := newZone(t, "Dev", "Test"), newZone(t, "Prod", "Production")
+		l := wired(t, dev, prod, prodDials)
+		dev.lifecycle(l)
+		p := dev.shop()
+		// Nothing leaves while the other side pauses the link, so that there is a queue.
+		there := view(prod, func(tx *spaces.ReadTx) (spaces.Link, error) { return tx.LinkBy("Dev") })
+		pause := func(state spaces.LinkState) {
+			update(prod, func(tx *spaces.Tx) (spaces.Link, error) { return tx.SetLinkState(there.ID, state, "", "") })
+		}
+		pause(spaces.LinkPaused)
+		held := dev.promote(t, p, l, "1.0.0", []byte("one"), false)
+		gone := dev.promote(t, p, l, "1.1.0", []byte("two"), false)
+		last := dev.promote(t, p, l, "1.2.0", []byte("three"), false)
+		eventually(t, "all are queued", func() bool { return dev.promotion(last.ID).State == spaces.PromotionQueued })
+		manager := spacetest.Manager()
+		if err := dev.set(spacetest.With(access.ReleaseView), held.ID, spaces.OutboxHeld); !errors.Is(err, errs.Denied) {
+			t.Errorf("held without permission: %v", err)
+		}
+		if err := dev.set(manager, held.ID, spaces.OutboxAcked); !errors.Is(err, errs.Invalid) {
+			t.Errorf("a person said that it arrived: %v", err)
+		}
+		for id, state := range map[spaces.PromotionID]spaces.OutboxState{held.ID: spaces.OutboxHeld, gone.ID: spaces.OutboxCanceled} {
+			if err := dev.set(manager, id, state); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := []string{dev.promotion(held.ID).State, dev.promotion(gone.ID).State}; got[0] != spaces.PromotionHeld || got[1] != spaces.PromotionCanceled {
+			t.Errorf("%q", got)
+		}
+		if err := dev.set(manager, gone.ID, spaces.OutboxQueued); !errors.Is(err, errs.Blocked) {
+			t.Errorf("a canceled message was queued again: %v", err)
+		}
+		pause(spaces.LinkActive)
+		prod.inbox(t, "1.2.0")
+		eventually(t, "the last one is delivered", func() bool { return dev.promotion(last.ID).State == spaces.PromotionDelivered })
+		if err := dev.set(manager, last.ID, spaces.OutboxCanceled); !errors.Is(err, errs.Blocked) {
+			t.Errorf("canceled after it was delivered: %v", err)
+		}
+		inbox := func() []spaces.Inbound {
+			return view(prod, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox("", 10) })
+		}
+		if all := inbox(); len(all) != 1 {
+			t.Errorf("what was held or canceled has left: %+v", all)
+		}
+		if err := dev.set(manager, held.ID, spaces.OutboxQueued); err != nil {
+			t.Fatal(err)
+		}
+		prod.inbox(t, "1.0.0")
+		eventually(t, "the held one is delivered", func() bool { return dev.promotion(held.ID).State == spaces.PromotionDelivered })
+		if all := inbox(); len(all) != 2 || dev.promotion(gone.ID).State != spaces.PromotionCanceled {
+			t.Errorf("%+v", all)
+		}
+	}
+}
+
+// A queued message can be taken out as a file and carried: the queue then knows that it
+// has arrived, by wire or by the receipts in a file, also behind one that never left.
+func TestQueuedMessageIsCarried(t *testing.T) {
+	dev, prod := newZone(t, "Dev", "Test"), newZone(t, "Prod", "Production")
+	l := wired(t, dev, prod, true)
+	dev.lifecycle(l)
+	p := dev.shop()
+	there := view(prod, func(tx *spaces.ReadTx) (spaces.Link, error) { return tx.LinkBy("Dev") })
+	update(prod, func(tx *spaces.Tx) (spaces.Link, error) {
+		return tx.SetLinkState(there.ID, spaces.LinkPaused, "", "")
+	})
+	canceled := dev.promote(t, p, l, "1.0.0", []byte("one"), false)
+	carried := dev.promote(t, p, l, "1.1.0", []byte("two"), false)
+	file := dev.export(t, carried) // signs what is still in preparation
+	if err := dev.set(spacetest.Manager(), canceled.ID, spaces.OutboxCanceled); err != nil {
+		t.Fatal(err)
+	}
+	if m := dev.message(carried.ID); m.State != spaces.OutboxQueued || m.HandedOverAt == nil {
+		t.Errorf("%s, handed over %v", m.State, m.HandedOverAt)
+	}
+	in := prod.take(t, file)
+	if in.Version != "1.1.0" || in.State != spaces.InboundVerified {
+		t.Errorf("%+v", in)
+	}
+	back(t, prod, there.ID, dev)
+	if m := dev.message(carried.ID); m.State != spaces.OutboxAcked || m.AckedAt == nil || dev.promotion(carried.ID).State != spaces.PromotionDelivered {
+		t.Errorf("the queue has it as %s, the promotion is %s", m.State, dev.promotion(carried.ID).State)
+	}
+	if m := dev.message(canceled.ID); m.State != spaces.OutboxCanceled {
+		t.Errorf("the canceled one is %s", m.State)
+	}
+	update(prod, func(tx *spaces.Tx) (spaces.Link, error) {
+		return tx.SetLinkState(there.ID, spaces.LinkActive, "", "")
+	})
+	next := dev.promote(t, p, l, "1.2.0", []byte("three"), false)
+	prod.inbox(t, "1.2.0")
+	eventually(t, "the next goes by wire", func() bool { return dev.promotion(next.ID).State == spaces.PromotionDelivered })
+	if n := len(view(prod, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox("", 10) })); n != 2 {
+		t.Errorf("%d entries in the inbox", n)
+	}
+}
