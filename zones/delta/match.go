@@ -95,6 +95,7 @@ func common(a, b []byte) int {
 const (
 	longSize  = 24      // bytes of a string in the table of the whole basis
 	longSlots = 1 << 21 // 8 MiB
+	longBits  = 21      // of an entry of that table are a place; the others are of the string's hash
 	nearSize  = 8       // bytes of a string in the table of what is near
 	nearSlots = 1 << 17
 	nearBack  = 1 << 12 // how much of the basis is looked at around the place that is expected
@@ -122,7 +123,7 @@ func hashLong(b []byte) uint64 {
 type matcher struct {
 	old    *pages
 	step   int64
-	long   []uint32 // offset/step+1 of a string
+	long   []uint32 // offset/step+1 of a string in the lower longBits, above them more of its hash
 	near   []int64  // offset+1 of a string
 	known  [8]span  // what of the basis is in near
 	oldest int      // of known
@@ -147,15 +148,28 @@ func newMatcher(ctx context.Context, old io.ReaderAt, size int64) (*matcher, err
 			return nil, err
 		}
 		for i := int64(0); i < segment && i+longSize <= int64(n); i += m.step {
-			if h := m.slot(buf[i:]); m.long[h] == 0 { // the first of many: runs go on from there
-				m.long[h] = uint32((at+i)/m.step) + 1
+			if h, tag := m.slot(buf[i:]); m.long[h] == 0 { // the first of many: runs go on from there
+				m.long[h] = tag | uint32((at+i)/m.step) + 1
 			}
 		}
 	}
 	return m, nil
 }
 
-func (m *matcher) slot(b []byte) uint64 { return hashLong(b) >> 20 & uint64(len(m.long)-1) }
+// slot is where the table has the string that b begins with, and what of its hash the
+// entry there has: a look at the basis costs the reading of a page, and half of the slots
+// have some other string.
+func (m *matcher) slot(b []byte) (slot uint64, tag uint32) {
+	h := hashLong(b)
+	return h >> 20 & uint64(len(m.long)-1), uint32(h>>20>>longBits) << longBits
+}
+
+// far is where the basis perhaps has the string that b begins with.
+func (m *matcher) far(b []byte) (off int64, ok bool) {
+	slot, tag := m.slot(b)
+	e := m.long[slot]
+	return int64(e&(1<<longBits-1)-1) * m.step, e != 0 && e>>longBits<<longBits == tag
+}
 
 // around puts the basis near an offset into the near table.
 func (m *matcher) around(off int64) {
@@ -239,8 +253,8 @@ func (m *matcher) diff(ctx context.Context, file io.ReaderAt, size int64, emit f
 // has reports whether the basis has the string that b begins with, at a place that is in
 // the table.
 func (m *matcher) has(b []byte) bool {
-	p := m.long[m.slot(b)]
-	return p > 0 && m.old.same(int64(p-1)*m.step, b[:longSize]) == longSize
+	p, ok := m.far(b)
+	return ok && m.old.same(p, b[:longSize]) == longSize
 }
 
 // place remembers where a copy was from, the newest first.
@@ -289,8 +303,7 @@ func (m *matcher) find(seg []byte, at int64, i, done int, expect int64) (from in
 		}
 	}
 	if len(rest) >= longSize {
-		if p := m.long[m.slot(rest)]; p > 0 {
-			q := int64(p-1) * m.step
+		if q, ok := m.far(rest); ok {
 			if k := m.old.same(q, rest); k >= longSize && k+m.old.before(q, seg[done:i]) >= leastFar {
 				return q, k
 			}
