@@ -31,6 +31,7 @@ type pair struct {
 	target *crashZone // deploys
 	agents []*process
 	roots  []string // of the agents
+	note   string   // about the case that runs, for whoever reads of its failure
 }
 
 // ways to be linked: who dials, or that the target takes no releases.

@@ -257,13 +257,15 @@ type crashZone struct {
 	running *process
 	since   time.Time     // running
 	ended   bool          // is not to come back
-	died    chan struct{} // closed when it has killed itself
+	died    chan struct{} // closed when it was killed for the first time
+	dead    func()        // closes died, once
 }
 
 // run starts the server; at is where it kills itself, "" for nowhere.
 func (z *crashZone) run(at, seen string) error {
 	z.mu.Lock()
-	z.ended, z.died = false, make(chan struct{})
+	died := make(chan struct{})
+	z.ended, z.died, z.dead = false, died, sync.OnceFunc(func() { close(died) })
 	z.mu.Unlock()
 	return z.start(at, seen)
 }
@@ -286,10 +288,10 @@ func (z *crashZone) start(at, seen string) error {
 			return
 		}
 		z.mu.Lock()
-		ended := z.ended
+		ended, dead := z.ended, z.dead
 		z.mu.Unlock()
 		if !ended {
-			close(z.died)
+			dead()
 			_ = z.start("", "") // the next request finds out if it does not serve
 		}
 	}()
@@ -304,6 +306,11 @@ func (z *crashZone) diedAndCameBack() error {
 	case <-time.After(10 * time.Second):
 		return errors.New("it never was")
 	}
+	return z.cameBack()
+}
+
+// cameBack returns when a server that was killed serves again and had that moment.
+func (z *crashZone) cameBack() error {
 	err := patiently("it serves again", func() (bool, error) { return z.call(http.MethodGet, "/api/spaces", nil, nil) == nil, nil })
 	z.mu.Lock()
 	defer z.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"io/fs"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"octopuses.dev/octopuses/spaces"
 )
@@ -57,6 +59,12 @@ var crashStories = []crashStory{
 	{"carried", "pull", func(p *pair) error {
 		return inOrder(p.pause("paused"), p.promote(crashVersion, true), p.carry, p.pause("active"), p.accept, p.settle(spaces.PromotionAccepted))
 	}},
+	{"held", "pull", func(p *pair) error {
+		return inOrder(p.pauseAt(p.target, "paused"), p.promote(crashVersion, false), p.outbox(spaces.OutboxHeld), p.pauseAt(p.target, "active"), p.stays(spaces.PromotionHeld), p.outbox(spaces.OutboxQueued), p.accept, p.settle(spaces.PromotionAccepted))
+	}},
+	{"withdrawn", "pull", func(p *pair) error {
+		return inOrder(p.pauseAt(p.target, "paused"), p.promote(crashVersion, false), p.outbox(spaces.OutboxCanceled), p.pauseAt(p.target, "active"), p.stays(spaces.PromotionCanceled), p.promote(laterVersion, false), p.accept, p.settle(spaces.PromotionAccepted, spaces.PromotionCanceled))
+	}},
 	{"lost", "pull", func(p *pair) error {
 		return inOrder(p.raise("hold"), p.promote(crashVersion, false), p.accept, p.deploy(false), p.marked(2), p.heard, p.powerCut, p.asked(2), p.lower("hold"), p.answer("listens", "Succeeded"), p.answer("polls", "Retry"), p.settle(spaces.PromotionDeployed))
 	}},
@@ -74,6 +82,50 @@ var crashed = map[string]func(p *pair) error{
 	"all while scripts run": func(p *pair) error {
 		return inOrder(p.raise("hold"), p.promote(crashVersion, false), p.accept, p.deploy(false), p.marked(2), p.die(p.target), p.die(p.source), p.killAgents, p.lower("hold"), p.settle(spaces.PromotionDeployed))
 	},
+	// What the source was told to be there, is there.
+	"target when its word has come": func(p *pair) error {
+		return inOrder(p.promote(crashVersion, false), p.acked, p.die(p.target), p.accept, p.deploy(false), p.settle(spaces.PromotionDeployed))
+	},
+	// A deployment needs nothing of the source any more.
+	"source until it is deployed": func(p *pair) error {
+		return inOrder(p.promote(crashVersion, false), p.verified, p.acked, p.end(p.source), p.accept, p.deploy(false), p.succeeded, p.begin(p.source), p.settle(spaces.PromotionDeployed))
+	},
+	"random moments, pull 1": randomly(1),
+	"random moments, pull 2": randomly(2),
+	"random moments, pull 3": randomly(3),
+}
+
+// randomly is the story of a deployment in which servers are killed whenever it happens,
+// four times. CRASH_SEED repeats it as far as that goes: the moments are those, and what
+// the servers have done by then is not.
+func randomly(n uint64) func(p *pair) error {
+	return func(p *pair) error {
+		seed, err := strconv.ParseUint(os.Getenv("CRASH_SEED"), 10, 64)
+		if err != nil {
+			seed = rand.Uint64()
+		}
+		random := rand.New(rand.NewPCG(seed, n))
+		killed := make(chan string, 1)
+		go func() {
+			var all []string
+			for range 4 {
+				pause := time.Duration(random.IntN(900)) * time.Millisecond
+				z := []*crashZone{p.source, p.target}[random.IntN(2)]
+				time.Sleep(pause)
+				_ = p.die(z)()
+				all = append(all, fmt.Sprint(z.name, " after ", pause))
+			}
+			killed <- strings.Join(all, ", ")
+		}()
+		settle := p.settle(spaces.PromotionDeployed)
+		err = inOrder(p.promote(crashVersion, false), p.accept, p.deploy(false), settle)
+		moments := <-killed // before the servers are taken away
+		if err == nil {
+			err = inOrder(p.serves(p.source), p.serves(p.target), settle)
+		}
+		p.note = fmt.Sprintf("CRASH_SEED=%d: killed %s", seed, moments)
+		return err
+	}
 }
 
 // own tells which states are a case of their own in a story though another story, of a
@@ -183,6 +235,9 @@ func TestCrash(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, p.account())
 			}
+			if p.note != "" {
+				t.Log(p.note)
+			}
 			if d := difference(left["deployedpull"], got); d != "" {
 				t.Errorf("left besides (+) and not left (-), against the same without a crash:\n%s\n%s", d, p.account())
 			}
@@ -217,10 +272,6 @@ func together[T any](n int, f func(i int) T) []T {
 
 // unreached are states of the code that no story comes by, and why.
 var unreached = map[string]string{
-	"promotion held":      "a person holds it in the browser; no case yet",
-	"promotion canceled":  "a person cancels it in the browser; no case yet",
-	"outbox held":         "as of the promotion",
-	"outbox canceled":     "as of the promotion",
 	"task TimedOut":       "it is never started: TestQueueTimeExpiry",
 	"execution absent":    "the answer of a target that knows nothing of it; app/runner",
 	"execution accepted":  "so short that the server mostly hears of the next one first; agents are killed there in app/targets",
@@ -291,6 +342,7 @@ func constants(t *testing.T, file, kind string) (values []string) {
 
 // run tells a story on fresh folders and returns what is left.
 func (p *pair) run(c crashCase) (string, error) {
+	p.note = ""
 	if err := p.fresh(c.story.way, c); err != nil {
 		return "", err
 	}
@@ -308,7 +360,7 @@ func (p *pair) run(c crashCase) (string, error) {
 
 // account is what the two servers said.
 func (p *pair) account() string {
-	out := ""
+	out := p.note + "\n"
 	for _, z := range []*crashZone{p.source, p.target} {
 		if z.running != nil {
 			out += "--- " + z.name + "\n" + z.running.said()
@@ -333,7 +385,11 @@ func inOrder(steps ...func() error) error {
 
 func (p *pair) promote(version string, byHand bool) func() error {
 	return func() error {
-		id, err := p.source.rows(`SELECT 'Releases-'||id FROM release WHERE version = '` + version + `'`)
+		var id string
+		err := patiently("the release is read", func() (read bool, err error) {
+			id, err = p.source.rows(`SELECT 'Releases-'||id FROM release WHERE version = '` + version + `'`)
+			return err == nil, nil // its file cannot be read at each moment of a start
+		})
 		if err != nil {
 			return err
 		}
@@ -346,6 +402,15 @@ func (p *pair) promote(version string, byHand bool) func() error {
 // verified waits until nothing is missing of what came last.
 func (p *pair) verified() error {
 	return p.target.await("the last release is whole", `SELECT state IN ('verified', 'accepted') FROM inbound ORDER BY id DESC LIMIT 1`)
+}
+
+// acked waits until the source was told that its message is there.
+func (p *pair) acked() error {
+	return p.source.await("the message is acknowledged", `SELECT count(*) FROM zone_outbox WHERE kind = 'bundle' AND state = 'acked'`)
+}
+
+func (p *pair) succeeded() error {
+	return p.target.await("the deployment has succeeded", `SELECT count(*) FROM task WHERE kind = 'Deploy' AND state = 'Success'`)
 }
 
 func (p *pair) superseded() error {
@@ -441,16 +506,43 @@ func (p *pair) cancel() error {
 }
 
 func (p *pair) pause(state string) func() error {
+	return func() error { return inOrder(p.pauseAt(p.source, state), p.pauseAt(p.target, state)) }
+}
+
+// pauseAt pauses the link, or lets it go on, on one side. What the other side has to send
+// waits in its outbox meanwhile.
+func (p *pair) pauseAt(z *crashZone, state string) func() error {
 	return func() error {
-		for _, z := range []*crashZone{p.source, p.target} {
-			err := patiently("the link is "+state, func() (bool, error) {
-				return z.in(http.MethodPost, "/zones/links/Links-1/state", object{"State": state}, nil) == nil, nil
-			})
-			if err != nil {
-				return err
-			}
+		return patiently("the link of "+z.name+" is "+state, func() (bool, error) {
+			return z.in(http.MethodPost, "/zones/links/Links-1/state", object{"State": state}, nil) == nil, nil
+		})
+	}
+}
+
+// outbox holds the message of the promotion back, queues it again, or cancels it.
+func (p *pair) outbox(state spaces.OutboxState) func() error {
+	return func() error {
+		if err := p.source.await("the message is signed", `SELECT count(*) FROM zone_outbox WHERE promotion_id = 1 AND state IN ('queued', 'held')`); err != nil {
+			return err
 		}
-		return nil
+		return p.source.once(`SELECT count(*) FROM zone_outbox WHERE promotion_id = 1 AND state IN ('acked', '`+state+`')`, func() error {
+			return p.source.in(http.MethodPost, "/zones/promotions/Promotions-1/state", object{"State": state}, nil)
+		})
+	}
+}
+
+// stays waits until the server that stored a state for the promotion serves, perhaps
+// again, and is told by it that it stands there.
+func (p *pair) stays(state spaces.PromotionState) func() error {
+	return func() error {
+		var is struct{ State string }
+		err := patiently("the source serves", func() (bool, error) {
+			return p.source.in(http.MethodGet, "/zones/promotions/Promotions-1", nil, &is) == nil, nil
+		})
+		if err == nil && is.State != state {
+			err = fmt.Errorf("the promotion is %s, not %s", is.State, state)
+		}
+		return err
 	}
 }
 
@@ -478,6 +570,18 @@ func (p *pair) die(z *crashZone) func() error {
 		return nil
 	}
 }
+
+// end kills a server that comes back when it is begun again.
+func (p *pair) end(z *crashZone) func() error {
+	return func() error { z.kill(); return nil }
+}
+
+func (p *pair) begin(z *crashZone) func() error {
+	return func() error { return z.run("", p.seen(z)) }
+}
+
+// serves waits until a server answers, and a moment for whatever it thinks is left to do.
+func (p *pair) serves(z *crashZone) func() error { return z.cameBack }
 
 // killAgents kills both agents and starts them again; their scripts run on meanwhile.
 func (p *pair) killAgents() error {
@@ -560,7 +664,11 @@ func (p *pair) settle(states ...spaces.PromotionState) func() error {
 			}
 		}
 		// What was told is told whole: a receipt for each thing that happened there.
-		told, err := p.target.rows(`SELECT count(*) FROM event WHERE category IN ('BundleReceived', 'BundleAccepted', 'BundleRejected', 'BundleSuperseded', 'DeploymentStarted', 'DeploymentSucceeded', 'DeploymentFailed', 'DeploymentCanceled')`)
+		var told string
+		err := patiently("the events are counted", func() (counted bool, err error) {
+			told, err = p.target.rows(`SELECT count(*) FROM event WHERE category IN ('BundleReceived', 'BundleAccepted', 'BundleRejected', 'BundleSuperseded', 'DeploymentStarted', 'DeploymentSucceeded', 'DeploymentFailed', 'DeploymentCanceled')`)
+			return err == nil, nil
+		})
 		if err != nil || slices.Contains(states, spaces.PromotionRefused) {
 			return err
 		}

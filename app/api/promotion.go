@@ -18,6 +18,7 @@ func promotionRoutes() []Row {
 		post("/zones/promotions", InSpace, access.ReleasePromote, zonePromote),
 		get("/zones/promotions", InSpace, access.ReleaseView, zonePromotions),
 		get("/zones/promotions/:id", InSpace, access.ReleaseView, zonePromotion),
+		post("/zones/promotions/:id/state", InSpace, access.LinkAdminister, zonePromotionState),
 		moving(get("/zones/promotions/:id/bundle", InSpace, access.BundleExport, zoneExportBundle)),
 		get("/zones/inbox", InSpace, access.ReleaseView, zoneInbox),
 		moving(post("/zones/inbox", InSpace, access.BundleImport, zoneImport)),
@@ -82,6 +83,32 @@ func zonePromotion(r *request) error {
 	p, err := view(r, func(tx *spaces.ReadTx) (spaces.Promotion, error) {
 		id, err := spaces.ParsePromotionID(r.param("id"))
 		if err != nil {
+			return spaces.Promotion{}, err
+		}
+		return tx.Promotion(id)
+	})
+	if err != nil {
+		return err
+	}
+	return r.ok(r.promotion(p))
+}
+
+// zonePromotionState holds a promotion in the outbox, queues it again, or cancels it.
+func zonePromotionState(r *request) error {
+	b, err := readJSON[struct{ State string }](r)
+	if err != nil {
+		return err
+	}
+	p, err := update(r, func(tx *spaces.Tx) (spaces.Promotion, error) {
+		id, err := spaces.ParsePromotionID(r.param("id"))
+		if err != nil {
+			return spaces.Promotion{}, err
+		}
+		m, err := tx.MessageOf(id)
+		if err != nil {
+			return spaces.Promotion{}, err
+		}
+		if err := tx.SetOutbox(m.ID, b.State); err != nil {
 			return spaces.Promotion{}, err
 		}
 		return tx.Promotion(id)
