@@ -2,7 +2,11 @@ package zones_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -69,6 +73,22 @@ func TestBundleLeavesTheRestAtHome(t *testing.T) {
 	update(dev, func(tx *spaces.Tx) (spaces.ProjectGroup, error) {
 		return tx.CreateProjectGroup(spaces.ProjectGroupInput{Name: mark("group")})
 	})
+	update(dev, func(tx *spaces.Tx) (spaces.Process, error) {
+		old, err := tx.Process(p.ID)
+		if err != nil {
+			return old, err
+		}
+		kind, _ := steps.Lookup("Octopus.Script")
+		own := kind.New(mark("step-of-environment"))
+		own.Properties.Set(steps.TargetRolesProperty, "web")
+		own.Actions[0].Environments = []string{dev.env.ID.String()}
+		own.Actions[0].Properties["Octopus.Action.Script.ScriptBody"] = steps.Text(mark("script-of-environment"))
+		own.Actions[0].Properties["Own.Secret"] = steps.Sensitive(mark("secret-of-that-step"))
+		return tx.SaveProcess(p.ID, old.Version, steps.Process{Steps: append(old.Steps, own)})
+	})
+	update(dev, func(tx *spaces.Tx) (spaces.Lifecycle, error) {
+		return tx.CreateLifecycle(deploy.Lifecycle{Name: mark("lifecycle"), Phases: []deploy.Phase{phase(mark("phase"), dev.env.ID.String(), "")}})
+	})
 	set := view(dev, func(tx *spaces.ReadTx) (spaces.VariableSet, error) { return tx.Variables(p.ID) })
 	of := func(text string, sensitive bool, scope variables.Scope) variables.Variable {
 		return variables.Variable{Name: "Local", Value: &text, IsSensitive: sensitive, Scope: scope}
@@ -98,9 +118,14 @@ func TestBundleLeavesTheRestAtHome(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What was said while it was deployed there.
+	logs := filepath.Join(dev.space.Dir(), "logs")
+	if err := errors.Join(os.MkdirAll(logs, 0o700), os.WriteFile(filepath.Join(logs, d.TaskID.String()+".jsonl"), []byte(mark("log")), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	file := dev.export(t, pr)
 	prod.take(t, file)
-	open := opened(t, prod, dev, file)
+	open := opened(t, prod, dev, file, true)
 	for name, text := range canaries {
 		if bytes.Contains(file, []byte(text)) || strings.Contains(open, text) {
 			t.Errorf("the %s is in the bundle", name)
@@ -111,8 +136,9 @@ func TestBundleLeavesTheRestAtHome(t *testing.T) {
 	}
 }
 
-// opened is everything in a bundle, with the sealed values opened as the recipient can.
-func opened(t testing.TB, to, from *zone, file []byte) string {
+// opened is everything in a bundle, with the sealed values opened as the recipient can,
+// or without them.
+func opened(t testing.TB, to, from *zone, file []byte, unsealed bool) string {
 	t.Helper()
 	_, card := from.card()
 	keys := view(to, func(tx *spaces.ReadTx) ([]byte, error) { return tx.Identity() })
@@ -120,10 +146,14 @@ func opened(t testing.TB, to, from *zone, file []byte) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, _, _, err := bundle.Read(ctx, bytes.NewReader(file), func(m *bundle.Message) (*bundle.Verified, error) {
+	v, m, _, err := bundle.Read(ctx, bytes.NewReader(file), func(m *bundle.Message) (*bundle.Verified, error) {
 		return m.Verify(card, to.space.ULID())
 	}, nil)
 	if err != nil {
+		t.Fatal(err)
+	}
+	var envelope struct{ Payload []byte }
+	if err := json.Unmarshal(m.Envelope, &envelope); err != nil || len(envelope.Payload) == 0 {
 		t.Fatal(err)
 	}
 	secrets, err := v.Open(id)
@@ -131,12 +161,14 @@ func opened(t testing.TB, to, from *zone, file []byte) string {
 		t.Fatal(err)
 	}
 	var all strings.Builder
-	all.Write(v.Process)
-	for _, x := range v.Variables {
-		all.WriteString(x.Name + x.Value + x.Description)
+	all.Write(envelope.Payload)
+	for _, blob := range m.Blobs {
+		all.Write(blob)
 	}
 	for key, text := range secrets {
-		all.WriteString(key + text)
+		if unsealed {
+			all.WriteString(key + text)
+		}
 	}
 	return all.String()
 }
@@ -274,6 +306,9 @@ func TestAcceptanceChoosesTheLifecycle(t *testing.T) {
 // A new environment is asked for its own values, and only mandatory ones hold it up.
 func TestEachEnvironmentHasItsValues(t *testing.T) {
 	dev, prod, toProd, _, shop := byHand(t)
+	in := spaces.ProjectInput{Name: shop.Name, Settings: shop.Settings}
+	in.Settings.Templates = append(slices.Clone(in.Settings.Templates), spaces.VariableTemplate{Name: "Theme", Label: "Colours", HelpText: "As the brand book says.", DefaultValue: "blue"})
+	update(dev, func(tx *spaces.Tx) (spaces.Project, error) { return tx.UpdateProject(shop.ID, in) })
 	r := prod.accept(t, prod.take(t, dev.export(t, dev.promote(t, shop, toProd, "1.0.0", []byte("package one"), true))))
 	late := update(prod, func(tx *spaces.Tx) (spaces.Environment, error) {
 		e, err := tx.CreateEnvironment(spaces.EnvironmentInput{Name: "Later"})
@@ -289,6 +324,29 @@ func TestEachEnvironmentHasItsValues(t *testing.T) {
 			return err
 		})
 	}
+	asked := func() (missing []string) {
+		for _, v := range view(prod, func(tx *spaces.ReadTx) ([]spaces.TemplateValue, error) {
+			p, err := tx.Project(r.ProjectID)
+			if err != nil {
+				return nil, err
+			}
+			return tx.TemplateValues(p, r, late.ID)
+		}) {
+			if v.Missing() {
+				missing = append(missing, v.Template.Name)
+			}
+			if v.Template.Name == "Theme" && (v.Template.Label != "Colours" || v.Template.HelpText != "As the brand book says." || v.Template.DefaultValue != "blue") {
+				t.Errorf("the template came as %+v", v.Template)
+			}
+			if v.Template.IsSensitive() != (v.Template.Name == "ApiKey") || v.Template.IsSensitive() && v.Value != "" {
+				t.Errorf("%+v", v)
+			}
+		}
+		return missing
+	}
+	if got := asked(); !slices.Equal(got, []string{"Url", "ApiKey"}) {
+		t.Errorf("the new environment is asked for %q", got)
+	}
 	prod.deployed(r, spaces.TaskSuccess)
 	if err := try(late); !errors.Is(err, errs.Blocked) || !strings.Contains(err.Error(), "Public address") {
 		t.Errorf("without values: %v", err)
@@ -297,6 +355,9 @@ func TestEachEnvironmentHasItsValues(t *testing.T) {
 		return tx.SetTemplateValues(r.ProjectID, late.ID, r.Templates, values)
 	}); err != nil {
 		t.Fatal(err)
+	}
+	if got := asked(); len(got) != 0 {
+		t.Errorf("it is still asked for %q", got)
 	}
 	if err := try(late); err != nil {
 		t.Errorf("with values later: %v", err)
@@ -327,6 +388,9 @@ func TestRejectionFlowsBack(t *testing.T) {
 	back(t, prod, toDev.ID, dev)
 	if got := dev.promotion(pr.ID); got.State != "rejected" || got.Reason != "The licence of a library forbids it." {
 		t.Errorf("%+v", got)
+	}
+	if in := prod.take(t, dev.export(t, pr)); in.State != spaces.InboundRejected {
+		t.Errorf("the same file again makes it %s", in.State)
 	}
 	again, err := dev.service.Promote(ctx, dev.space, spacetest.Manager(), pr.ReleaseID, toProd.ID, true)
 	if err != nil {

@@ -134,6 +134,13 @@ func TestEitherSideDials(t *testing.T) {
 			t.Parallel()
 			dev, prod := newZone(t, "Dev", "Test"), newZone(t, "Prod", "Production")
 			l := wired(t, dev, prod, prodDials)
+			closed := prod // whoever dials is never called
+			if !prodDials {
+				closed = dev
+			}
+			closed.around(func(http.Handler) http.Handler {
+				return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("called: %s %s", r.Method, r.URL) })
+			})
 			dev.lifecycle(l)
 			p := dev.shop()
 			pr := dev.promote(t, p, l, "1.0.0", []byte("package one"), false)
