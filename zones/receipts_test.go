@@ -2,9 +2,11 @@ package zones_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"reflect"
 	"strings"
 	"testing"
@@ -93,6 +95,185 @@ func TestReceiptsInAnyOrder(t *testing.T) {
 		if got := play(order); !reflect.DeepEqual(got, want) {
 			t.Fatalf("in the order %v: %+v, want %+v", order, got, want)
 		}
+	}
+}
+
+// told is what the statements in a file of receipts say.
+func told(t testing.TB, file []byte) (all string, n int) {
+	t.Helper()
+	_, _, envelopes, err := bundle.ReadReceipts(bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range envelopes {
+		var envelope struct{ Payload []byte }
+		if err := json.Unmarshal(e, &envelope); err != nil {
+			t.Fatal(err)
+		}
+		all += string(envelope.Payload) + "\n"
+	}
+	return all, len(envelopes)
+}
+
+// What a receipt tells is as much as its link allows: nothing, the state, or the steps as
+// well; and never a machine, a person, a value or an error's text.
+func TestReceiptLevels(t *testing.T) {
+	for level, want := range map[string]struct {
+		told    bool
+		present []string
+		absent  []string
+	}{
+		"none":    {},
+		"state":   {true, []string{`"deployment-failed"`, `"Production"`, `"attempt":1`, `"started"`, `"ended"`}, []string{`"steps"`, "Install"}},
+		"summary": {true, []string{`"deployment-failed"`, `"Production"`, `"attempt":1`, `"steps":[{"name":"Install"`, `"targets":2`, `"seconds"`}, nil},
+	} {
+		dev, prod, toProd, toDev, shop := byHand(t)
+		update(prod, func(tx *spaces.Tx) (spaces.Target, error) {
+			return tx.CreateTarget(spaces.TargetInput{Name: "machine-of-prod", Style: spaces.StyleListening, URI: "https://host-of-prod:1/", Thumbprint: strings.Repeat("b", 64), Environments: []spaces.EnvironmentID{prod.env.ID}, Tags: []string{"web", "tag-of-prod"}})
+		})
+		update(prod, func(tx *spaces.Tx) (spaces.Link, error) {
+			return tx.UpdateLink(toDev.ID, spaces.LinkFlows{LocalName: "Dev", AcceptBundles: true, SendReceipts: level})
+		})
+		r := prod.accept(t, prod.take(t, dev.export(t, dev.promote(t, shop, toProd, "1.0.0", []byte("one"), true))))
+		d := update(prod, func(tx *spaces.Tx) (spaces.Deployment, error) {
+			return tx.CreateDeployment(spaces.DeploymentInput{Release: r.ID, Environment: prod.env.ID, Comments: "comment-of-prod"})
+		})
+		err := spaces.Do(ctx, prod.space, spaces.Server(), func(tx *spaces.Tx) error {
+			if _, err := tx.PlanWork(d.TaskID); err != nil {
+				return err
+			}
+			if _, _, err := tx.StartTask(d.TaskID); err != nil {
+				return err
+			}
+			return tx.FinishTask(d.TaskID, spaces.TaskFailed, "error-of-prod", false)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var file bytes.Buffer
+		if _, err := prod.service.ExportReceipts(ctx, prod.space, spacetest.Manager(), toDev.ID, &file); err != nil {
+			t.Fatal(err)
+		}
+		all, n := told(t, file.Bytes())
+		if (n > 0) != want.told {
+			t.Errorf("%s: %d receipts", level, n)
+		}
+		for _, x := range want.present {
+			if !strings.Contains(all, x) {
+				t.Errorf("%s: %s is not told in\n%s", level, x, all)
+			}
+		}
+		for _, x := range append([]string{"of-prod", "shop.example", "prod-secret-key", spacetest.Manager().Name, "Users-", "Machines-"}, want.absent...) {
+			if strings.Contains(all, x) {
+				t.Errorf("%s: %s is told in\n%s", level, x, all)
+			}
+		}
+	}
+}
+
+// A phase with another space opens the next one with the receipt that completes it, and
+// not with one before.
+func TestReceiptsOpenTheNextPhase(t *testing.T) {
+	dev, prod, toProd, toDev, shop := byHand(t)
+	archive := update(dev, func(tx *spaces.Tx) (spaces.Environment, error) {
+		return tx.CreateEnvironment(spaces.EnvironmentInput{Name: "Archive"})
+	})
+	eu := update(prod, func(tx *spaces.Tx) (spaces.Environment, error) {
+		e, err := tx.CreateEnvironment(spaces.EnvironmentInput{Name: "Europe"})
+		if err != nil {
+			return e, err
+		}
+		_, err = tx.CreateTarget(spaces.TargetInput{Name: "eu", Style: spaces.StyleListening, URI: "https://localhost:2/", Thumbprint: strings.Repeat("c", 64), Environments: []spaces.EnvironmentID{e.ID}, Tags: []string{"web"}})
+		return e, err
+	})
+	update(dev, func(tx *spaces.Tx) (spaces.Target, error) {
+		return tx.CreateTarget(spaces.TargetInput{Name: "archive", Style: spaces.StyleListening, URI: "https://localhost:3/", Thumbprint: strings.Repeat("d", 64), Environments: []spaces.EnvironmentID{archive.ID}, Tags: []string{"web"}})
+	})
+	lc := view(dev, func(tx *spaces.ReadTx) (spaces.Page[spaces.Lifecycle], error) { return tx.Lifecycles(spaces.All) }).Items[0]
+	phases := lc.Lifecycle.Phases
+	phases[len(phases)-1].RemoteSpaces[0].MinimumEnvironmentsBeforePromotion = 2
+	lc.Lifecycle.Phases = append(phases, phase("Archive", archive.ID.String(), ""))
+	update(dev, func(tx *spaces.Tx) (spaces.Lifecycle, error) { return tx.UpdateLifecycle(lc.ID, lc.Lifecycle) })
+	update(dev, func(tx *spaces.Tx) (spaces.Project, error) { // it asks for nothing in Archive
+		in := spaces.ProjectInput{Name: shop.Name, Settings: shop.Settings}
+		in.Settings.Templates = nil
+		return tx.UpdateProject(shop.ID, in)
+	})
+	pr := dev.promote(t, shop, toProd, "1.0.0", []byte("one"), true)
+	r := prod.accept(t, prod.take(t, dev.export(t, pr)))
+	open := func() bool {
+		t.Helper()
+		err := spaces.Do(ctx, dev.space, spacetest.Manager(), func(tx *spaces.Tx) error {
+			if _, err := tx.CreateDeployment(spaces.DeploymentInput{Release: pr.ReleaseID, Environment: archive.ID}); err != nil {
+				return err
+			}
+			return errUndone
+		})
+		if !errors.Is(err, errUndone) && (!errors.Is(err, errs.Blocked) || !strings.Contains(err.Error(), "Phase 'Production' is not complete")) {
+			t.Fatal(err)
+		}
+		return errors.Is(err, errUndone)
+	}
+	for _, step := range []struct {
+		what  string
+		do    func()
+		opens bool
+	}{
+		{"accepted", func() {}, false},
+		{"failed in one of two", func() { prod.deployed(r, spaces.TaskFailed) }, false},
+		{"in one of two", func() { prod.deployed(r, spaces.TaskSuccess) }, false},
+		{"in the same again", func() { prod.deployed(r, spaces.TaskSuccess) }, false},
+		{"failed in the other", func() { prod.env = eu; prod.deployed(r, spaces.TaskFailed) }, false},
+		{"in both", func() { prod.deployed(r, spaces.TaskSuccess) }, true},
+	} {
+		step.do()
+		if step.opens && open() {
+			t.Errorf("%s: open before the receipt is here", step.what)
+		}
+		back(t, prod, toDev.ID, dev)
+		if open() != step.opens {
+			t.Errorf("%s: the next phase is open: %v", step.what, !step.opens)
+		}
+	}
+}
+
+// When the link is cut, what the dashboard shows of the other side stays, with the time
+// and the way it was learnt; it does not turn to failed.
+func TestDashboardKeepsWhatItKnew(t *testing.T) {
+	dev, prod := newZone(t, "Dev", "Test"), newZone(t, "Prod", "Production")
+	l := wired(t, dev, prod, true)
+	dev.lifecycle(l)
+	pr := dev.promote(t, dev.shop(), l, "1.0.0", []byte("one"), false)
+	r := prod.accept(t, prod.inbox(t, "1.0.0"))
+	prod.deployed(r, spaces.TaskSuccess)
+	eventually(t, "the receipt is at Dev", func() bool { return dev.promotion(pr.ID).State == "deployed" })
+	dashboard := func() spaces.RemoteCell {
+		t.Helper()
+		d := view(dev, func(tx *spaces.ReadTx) (spaces.Dashboard, error) { return tx.Dashboard(spaces.DashboardFilter{}) })
+		if len(d.RemoteCells) != 1 {
+			t.Fatalf("%+v", d.RemoteCells)
+		}
+		return d.RemoteCells[0]
+	}
+	before := dashboard()
+	if before.State != spaces.TaskSuccess || before.Version != "1.0.0" || before.AsOf.IsZero() || before.Via != "link" {
+		t.Errorf("%+v", before)
+	}
+	dev.around(func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	})
+	there := view(prod, func(tx *spaces.ReadTx) (spaces.Link, error) { return tx.LinkBy("Dev") })
+	prod.deployed(r, spaces.TaskFailed)
+	eventually(t, "Prod notices that the link is cut", func() bool {
+		return view(prod, func(tx *spaces.ReadTx) (spaces.Link, error) { return tx.Link(there.ID) }).LastError != ""
+	})
+	if after := dashboard(); after != before {
+		t.Errorf("with the link cut: %+v, before %+v", after, before)
+	}
+	dev.around(nil)
+	eventually(t, "the news is at Dev", func() bool { return dashboard().State == spaces.TaskFailed })
+	if after := dashboard(); !after.AsOf.After(before.AsOf) {
+		t.Errorf("known as of %s, before %s", after.AsOf, before.AsOf)
 	}
 }
 

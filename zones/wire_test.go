@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -314,20 +312,12 @@ func TestForksBreakTheLink(t *testing.T) {
 	}
 }
 
-// copied is a second life of a zone's space, from a copy of its file.
+// copied is a second life of a zone's space, from a backup.
 func (z *zone) copied(t testing.TB) *zone {
 	t.Helper()
 	root := t.TempDir()
 	folder := filepath.Base(z.space.Dir())
-	if err := os.MkdirAll(filepath.Join(root, folder), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	db, err := sql.Open("sqlite", filepath.Join(z.space.Dir(), "space.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.Exec(`VACUUM INTO ?`, filepath.Join(root, folder, "space.db")); err != nil {
+	if _, err := z.space.Backup(ctx, filepath.Join(root, folder)); err != nil {
 		t.Fatal(err)
 	}
 	quiet := slog.New(slog.DiscardHandler)
@@ -341,4 +331,15 @@ func (z *zone) copied(t testing.TB) *zone {
 	}
 	t.Cleanup(func() { s.Release(); r.Close(ctx) })
 	return &zone{t: t, space: s, env: z.env, master: z.master, service: &zones.Service{Identity: z.service.Identity, Log: quiet, Address: z.service.Address}}
+}
+
+// A promotion is exported as the same bytes from a restored space.
+func TestRestoredSpaceExportsTheSame(t *testing.T) {
+	dev, _, toProd, _, shop := byHand(t)
+	pr := dev.promote(t, shop, toProd, "1.0.0", []byte("package one"), true)
+	want := dev.export(t, pr)
+	copied := dev.copied(t)
+	if got := copied.export(t, pr); !bytes.Equal(got, want) || len(got) == 0 {
+		t.Errorf("%d bytes, before %d", len(got), len(want))
+	}
 }
