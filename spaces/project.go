@@ -3,6 +3,7 @@ package spaces
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"octopuses.dev/octopuses/spaces/access"
@@ -78,6 +79,11 @@ type VariableTemplate struct {
 // IsSensitive reports whether the value is a secret.
 func (t VariableTemplate) IsSensitive() bool {
 	return t.DisplaySettings["Octopus.ControlType"] == "Sensitive"
+}
+
+// asks reports whether two templates ask for the same with the same words.
+func (t VariableTemplate) asks(o VariableTemplate) bool {
+	return t.Name == o.Name && t.Label == o.Label && t.HelpText == o.HelpText && t.DefaultValue == o.DefaultValue && t.IsSensitive() == o.IsSensitive()
 }
 
 // IsMandatory reports whether a deployment needs a value for it.
@@ -249,7 +255,7 @@ func (tx *Tx) UpdateProject(id ProjectID, in ProjectInput) (Project, error) {
 		return Project{}, err
 	}
 	if old.IsRemote() {
-		if in.Name != "" && in.Name != old.Name || in.Description != "" && in.Description != old.Description {
+		if in.Name != "" && in.Name != old.Name || in.Description != "" && in.Description != old.Description || len(in.Settings.Templates) > 0 && !slices.EqualFunc(in.Settings.Templates, old.Settings.Templates, VariableTemplate.asks) {
 			_, err := tx.ownProject(id)
 			return old, err
 		}
