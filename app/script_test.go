@@ -47,6 +47,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Values["servers"] = map[string]*running{}
 			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("DOOR", freePorts(t, 1)[0]) // where a script may let zones connect
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -66,7 +66,7 @@ func zoneCardCommand() *command {
 				if _, err := stdio.Out.Write(file); err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(stdio.Err, "\nThe card of %s. Its words, to read out to whoever gets it:\n    %s\n", card.Name, strings.Join(card.Words(), " "))
+				_, err = fmt.Fprintf(stdio.Err, "\nThe card of %s, short code %s. Its words, to read out to whoever gets it:\n    %s\n", card.Name, card.ShortCode(), strings.Join(card.Words(), " "))
 				return err
 			})
 		},
