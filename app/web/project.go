@@ -111,7 +111,7 @@ func matrix(m *projects.Dashboard, d spaces.Dashboard, slug string) {
 	for _, c := range d.RemoteCells {
 		if row := cells[c.ProjectID]; row != nil {
 			tone, word := toneOf(c.State, false, false)
-			row[remote[c.RemoteEnvironmentID]] = projects.Cell{Version: c.Version, Href: views.ReleaseURL(slug, slugs[c.ProjectID], c.Version), Tone: tone, Word: word, At: c.At, AsOf: c.AsOf}
+			row[remote[c.RemoteEnvironmentID]] = projects.Cell{Version: c.Version, Href: views.ReleaseURL(slug, slugs[c.ProjectID], c.Version), Tone: tone, Word: word, At: c.At, AsOf: c.AsOf, Via: "by " + viaWords(c.Via)}
 		}
 	}
 	for _, g := range d.Groups {

@@ -287,6 +287,11 @@ func TestPromotionByPages(t *testing.T) {
 		t.Errorf("the release page of Dev: %s", text)
 	}
 
+	cell := strings.Join(strings.Fields(dev.get("/spaces/payments").Find("td.remote").Text()), " ")
+	if !strings.Contains(cell, "1.0.0") || !strings.Contains(cell, "Succeeded") || !strings.Contains(cell, "as of") || !strings.Contains(cell, "by file") {
+		t.Errorf("the dashboard of Dev says of Prod: %s", cell)
+	}
+
 	// The next one differs, is compared, and is rejected.
 	edit := dev.get(p+"/process").Find("tbody th a").AttrOr("href", "")
 	dev.want(dev.submit(edit, edit, map[string]string{"Octopus.Action.Script.ScriptBody": "set -e\necho two"}), 303, "")
