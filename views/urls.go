@@ -32,6 +32,16 @@ func APIKeysURL() string    { return "/account/keys" }
 func UsersURL() string      { return "/admin/users" }
 func AdminAuditURL() string { return "/admin/audit" }
 
+// TeamsURL is the list of the teams of a space; with "" of the system. So are the others.
+func TeamsURL(space string) string {
+	if space == "" {
+		return "/admin/teams"
+	}
+	return DashboardURL(space) + "/teams"
+}
+func NewTeamURL(space string) string  { return TeamsURL(space) + "/new" }
+func TeamURL(space, id string) string { return TeamsURL(space) + seg(id) }
+
 // SessionEndURL takes a POST.
 func SessionEndURL(id string) string { return SessionsURL() + seg(id) + "/end" }
 

@@ -53,5 +53,6 @@ func (s *Server) table() []route {
 	all = append(all, packageRoutes()...)
 	all = append(all, environmentRoutes()...)
 	all = append(all, targetRoutes()...)
+	all = append(all, teamRoutes()...)
 	return all
 }

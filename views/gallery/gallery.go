@@ -8,6 +8,7 @@ import (
 	"octopuses.dev/octopuses/views/infrastructure"
 	"octopuses.dev/octopuses/views/lifecycles"
 	"octopuses.dev/octopuses/views/packages"
+	"octopuses.dev/octopuses/views/people"
 	"octopuses.dev/octopuses/views/projects"
 	"octopuses.dev/octopuses/views/zones"
 )
@@ -26,5 +27,6 @@ func Pages() []views.Fixture {
 	all = append(all, zones.Fixtures()...)
 	all = append(all, infrastructure.Fixtures()...)
 	all = append(all, lifecycles.Fixtures()...)
+	all = append(all, people.Fixtures()...)
 	return all
 }
