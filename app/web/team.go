@@ -198,6 +198,7 @@ func (r *request) teamRoles(m *people.Team, t instance.Team) error {
 	if err != nil {
 		return err
 	}
+	m.RoleOptions = []ui.Option{{Label: "Choose a role", Disabled: true, Selected: r.value("role") == ""}} // none is given by mistake
 	for _, x := range roles {
 		if (len(x.Space) > 0) == (r.space != nil) {
 			m.RoleOptions = append(m.RoleOptions, ui.Option{Value: x.ID, Label: x.Name, Selected: x.ID == r.value("role")})

@@ -76,6 +76,9 @@ func TestTeams(t *testing.T) {
 	if d.want(none, 422, ""); !strings.Contains(none.Find("#f-role-error").Text(), "There is no role") {
 		t.Errorf("an unknown role: %s", none.Find(".errors").Text())
 	}
+	if blank := d.submit(team, team+"/roles", map[string]string{"role": ""}); blank.status != 422 || d.get(team).Find("#f-role option[selected]").AttrOr("value", "none") != "" {
+		t.Error("a role is given that nobody chose")
+	}
 	d.want(d.submit(team, team+"/roles/remove", nil), 303, team)
 	if may("Projects-1", "Environments-2") {
 		t.Error("the role stays")
