@@ -47,7 +47,7 @@ func (s *server) furnish(ctx context.Context) error {
 		return err
 	}
 	s.links = make(chan spaces.Ref, 64)
-	s.hub = targets.NewHub(s.identity, s.knownAgent, nil, s.log)
+	s.hub = targets.NewHub(s.identity, s.knownAgent, s.agentCame, s.log)
 	s.agents = targets.NewDirectory(s.identity, s.hub)
 	s.zones = &zones.Service{Identity: s.identity, Address: func() string { return s.cfg.ZonesAddress }, Log: s.log}
 	s.runner = runner.New(runner.Config{Spaces: s.spaces, Transports: s.agents, Marked: s.marked, Stopped: s.queueStopped, ServerURI: func() string { return s.url }, Cap: s.cfg.TaskCap, Logger: s.log})
@@ -122,6 +122,27 @@ func (s *server) knownAgent(p string) bool {
 		s.log.Error("look up an agent", "thumbprint", p, "err", err)
 	}
 	return known
+}
+
+// agentCame has the health of targets asked for that were out of reach until their agent
+// dialled: nobody would know for up to an hour that they are back.
+func (s *server) agentCame(p string, connected bool) {
+	if !connected {
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		rows, err := s.instance.Marked(ctx, spaces.AgentMark(p))
+		for _, row := range rows {
+			err = errors.Join(err, s.within(ctx, refOf(row), func(space *spaces.Space) error {
+				return spaces.Do(ctx, space, spaces.Server(), func(tx *spaces.Tx) error { return tx.AgentCame(p) })
+			}))
+		}
+		if err != nil {
+			s.log.Warn("note that an agent has come", "thumbprint", p, "err", err)
+		}
+	}()
 }
 
 // within leases a space for a function.

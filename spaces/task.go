@@ -153,6 +153,29 @@ func (tx *Tx) QueueDueHealthCheck(every time.Duration) (next time.Time, err erro
 	return tx.Now.Add(every), err
 }
 
+// AgentCame asks those targets for their health that a polling agent stands for and that
+// were out of reach when they were asked last. Only the server does it.
+func (tx *Tx) AgentCame(thumbprint string) error {
+	type lost struct {
+		id   TargetID
+		name string
+	}
+	found, err := list(tx.ReadTx, func(scan func(...any) error) (lost, error) {
+		var t lost
+		return t, scan(&t.id, &t.name)
+	}, `SELECT id, name FROM target WHERE style = '`+StylePolling+`' AND thumbprint = ? AND health = 'Unavailable'
+		AND NOT EXISTS (SELECT 1 FROM task WHERE kind = 'Health' AND state = 'Queued' AND target_id = target.id)`, strings.ToLower(thumbprint))
+	if err != nil {
+		return err
+	}
+	for _, t := range found {
+		if _, err := tx.createTask(taskInput{kind: TaskHealth, description: "Check the health of " + t.name, target: t.id}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (t Task) scope() access.Scope {
 	return access.Scope{Project: t.ProjectID.String(), Environment: t.EnvironmentID.String()}
 }
