@@ -18,7 +18,7 @@ import (
 // 5.9.3, 8 % for 5.8.3 to 5.9.3 (npm packages), 7 % for a Go binary with a few lines
 // changed in a zip; at most 1 s for 25 MB of content, on two cores.
 //
-// Seen on 2026-11-23 on two shared cores: 0.07 % in 0.7 s, 6.3 % in 1.1 s (24 MB of content),
+// Seen on 2026-11-23 on two shared cores: 0.07 % in 0.7 s, 6.3 % in 1.0 s (24 MB of content),
 // 1.9 % in 1.0 s (26 MB; binary stripped; by Info-ZIP, Python, tar; 2.4 % by Go). The Go
 // toolchain's zip 1.26.6 to 1.26.7 (72 MB, of which 125 MB of content are looked into):
 // 0.36 % in 5.6 s.
@@ -130,8 +130,7 @@ func BenchmarkRaw(b *testing.B) {
 	both(b, file, basis)
 }
 
-// Budget: 8 MB/s for a file that has nothing of its basis, as one that is encrypted: each
-// byte is looked up in vain.
+// Budget: 60 MB/s for a file that has nothing of its basis, as one that is encrypted.
 func BenchmarkUnrelated(b *testing.B) {
 	noise := make([]byte, 64<<20)
 	rand.NewChaCha8([32]byte{7}).Read(noise)

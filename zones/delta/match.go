@@ -102,6 +102,9 @@ const (
 	nearAhead = 1 << 13
 	segment   = 1 << 20 // of the new file at a time
 
+	strideRun = 1 << 12 // bytes in vain that make the stride one longer,
+	maxStride = 15      // up to this
+
 	leastHere = 6  // bytes of a match worth to go on in the same place,
 	leastNext = 10 // or up to shift bytes from it,
 	leastNear = 20 // near it,
@@ -226,7 +229,7 @@ func (m *matcher) diff(ctx context.Context, file io.ReaderAt, size int64, emit f
 		for i := 0; i < len(seg); {
 			from, n := m.find(seg, at, i, done, expect)
 			if n == 0 {
-				i++
+				i += stride(i - done)
 				continue
 			}
 			if back := m.old.before(from, seg[done:i]); back > 0 {
@@ -248,6 +251,16 @@ func (m *matcher) diff(ctx context.Context, file io.ReaderAt, size int64, emit f
 		}
 	}
 	return nil
+}
+
+// stride is how far to go on after so many bytes that were looked up in vain. A look in the
+// table of the whole basis waits for main memory, so what is encrypted or new is gone
+// through in bigger steps, the longer it is. That loses no copy which is longer than the
+// stride times the step of the table: strides are odd and steps powers of two, so some look
+// hits a place that is in the table, and the copy then grows backwards over what was left
+// out. Shorter ones are lost in long literals only, where they are rare.
+func stride(run int) int {
+	return min(run/strideRun, maxStride) | 1
 }
 
 // has reports whether the basis has the string that b begins with, at a place that is in
