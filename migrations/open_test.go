@@ -188,3 +188,17 @@ func BenchmarkOpen(b *testing.B) {
 		})
 	}
 }
+
+// What was committed is on the disk before anybody is told: a message that is acknowledged
+// outlives a power cut.
+func TestCommitsAreDurable(t *testing.T) {
+	write, _ := numbers(t)
+	var synchronous int
+	var journal string
+	if err := errors.Join(write.QueryRowContext(t.Context(), `PRAGMA synchronous`).Scan(&synchronous), write.QueryRowContext(t.Context(), `PRAGMA journal_mode`).Scan(&journal)); err != nil {
+		t.Fatal(err)
+	}
+	if synchronous != 2 || journal != "wal" { // FULL: in WAL the one that syncs at each commit
+		t.Errorf("synchronous is %d, the journal %s", synchronous, journal)
+	}
+}

@@ -200,14 +200,15 @@ func TestDeployPackageAndScript(t *testing.T) {
 	install.Actions[0].Packages = []steps.PackageReference{{PackageID: "Shop", FeedID: spaces.BuiltInFeed}}
 	kind.Apply(&install, &install.Actions[0], map[string]string{"Octopus.Action.Package.JsonConfigurationVariablesTargets": "config.json"})
 	install.Actions[0].Properties["Octopus.Action.EnabledFeatures"] = steps.Text("Octopus.Features.JsonConfigurationVariables")
-	p := b.project(install, scriptStep("Look", `cat "$(get_octopusvariable "Octopus.Action[Install].Output.Package.InstallationDirectoryPath")/config.json"; echo; echo "in $(get_octopusvariable Octopus.Environment.Name) with $(get_octopusvariable Token)"`))
-	colour, token := "green", "very-secret-token"
+	p := b.project(install, scriptStep("Look", `cat "$(get_octopusvariable "Octopus.Action[Install].Output.Package.InstallationDirectoryPath")/config.json"; echo; echo "in $(get_octopusvariable Octopus.Environment.Name) with $(get_octopusvariable Token)"; echo "at $(get_octopusvariable Url)"`))
+	colour, token, login, address, url := "green", "very-secret-token", "shop:#{Token}", "#{Login}@db", "https://#{Address}/"
 	update(b, func(tx *spaces.Tx) (spaces.VariableSet, error) {
-		return tx.SaveVariables(p.ID, 0, variables.Set{Variables: []variables.Variable{{Name: "Shop:Colour", Value: &colour}, {Name: "Token", Value: &token, IsSensitive: true}}})
+		return tx.SaveVariables(p.ID, 0, variables.Set{Variables: []variables.Variable{{Name: "Shop:Colour", Value: &colour}, {Name: "Token", Value: &token, IsSensitive: true},
+			{Name: "Login", Value: &login}, {Name: "Address", Value: &address}, {Name: "Url", Value: &url}}})
 	})
 	d := b.deploy(p)
 	task, log := b.await(d.TaskID, finished)
-	if task.State != spaces.TaskSuccess || !strings.Contains(log, `{"Shop":{"Colour":"green"}}`) || !strings.Contains(log, "in Test with ********") || strings.Contains(log, token) {
+	if task.State != spaces.TaskSuccess || !strings.Contains(log, `{"Shop":{"Colour":"green"}}`) || !strings.Contains(log, "in Test with ********") || !strings.Contains(log, "********@db/") && !strings.Contains(log, "at ********") || strings.Contains(log, token) {
 		t.Errorf("%s\n%s", task.State, log)
 	}
 	tree, err := runner.Tree(ctx, b.space, d.TaskID)

@@ -156,6 +156,43 @@ func TestArchivesOfGo(t *testing.T) {
 	small(t, append(goTar(t, 2), goTar(t, 1)...), append(goTar(t, 1), goTar(t, 1)...)) // members of one gzip file
 }
 
+// fewEntries is a zip of some 16 MB packed and 352 entries, of which six differ between
+// versions.
+func fewEntries(t testing.TB, version int) []byte {
+	var out bytes.Buffer
+	z := zip.NewWriter(&out)
+	texts := []map[string][]byte{1: contents(1), 2: contents(2)}
+	for i := range 352 {
+		w, err := z.Create(fmt.Sprintf("lib%d.dll", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		noise := random(40_000)
+		noise[0], noise[1] = byte(i), byte(i>>8)
+		v := 1
+		if i%60 == 7 {
+			v = version
+		}
+		w.Write(noise)
+		w.Write(texts[v]["lib/file00.txt"])
+	}
+	z.Close()
+	return out.Bytes()
+}
+
+// Six of 352 entries: far less than them moves, and the file is the same.
+func TestFewEntries(t *testing.T) {
+	file, basis := fewEntries(t, 2), fewEntries(t, 1)
+	r, st := recipe(t, file, basis)
+	if out, err := apply(r, len(file), basis); err != nil || !bytes.Equal(out, file) {
+		t.Errorf("not the same file: %v", err)
+	}
+	if len(r) > 2<<20 || len(r) > len(file)/20 {
+		t.Errorf("%d bytes for %d (%+v)", len(r), len(file), st)
+	}
+	t.Logf("%d bytes for %d", len(r), len(file))
+}
+
 // An archive by another compressor than before, and one that cannot be repeated, are
 // rebuilt all the same.
 func TestUnlikeArchives(t *testing.T) {

@@ -1,7 +1,6 @@
 package delta
 
 import (
-	"archive/zip"
 	"bytes"
 	"compress/gzip"
 	"fmt"
@@ -98,28 +97,7 @@ func BenchmarkTar(b *testing.B) {
 // Budget: 100 MB/s: entries that did not change are not unpacked; six of 352 moved 1.4 of
 // 48 MB before archives were looked into.
 func BenchmarkFewEntries(b *testing.B) {
-	archive := func(version int) []byte {
-		var out bytes.Buffer
-		z := zip.NewWriter(&out)
-		texts := []map[string][]byte{1: contents(1), 2: contents(2)}
-		for i := range 352 {
-			w, err := z.Create(fmt.Sprintf("lib%d.dll", i))
-			if err != nil {
-				b.Fatal(err)
-			}
-			noise := random(40_000)
-			noise[0], noise[1] = byte(i), byte(i>>8)
-			v := 1
-			if i%60 == 7 {
-				v = version
-			}
-			w.Write(noise)
-			w.Write(texts[v]["lib/file00.txt"])
-		}
-		z.Close()
-		return out.Bytes()
-	}
-	both(b, archive(2), archive(1))
+	both(b, fewEntries(b, 2), fewEntries(b, 1))
 }
 
 // Budget: 100 MB/s for a file that is no archive.
