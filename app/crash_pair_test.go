@@ -418,6 +418,11 @@ func copyFolder(from, to string) error {
 // crashPackage is the upload of a package with a script in it and bytes that cannot be
 // made smaller.
 func crashPackage(name, postDeploy string) (kind string, body []byte, err error) {
+	return crashPackageOf(name, postDeploy, 200<<10)
+}
+
+// crashPackageOf is crashPackage with so many bytes.
+func crashPackageOf(name, postDeploy string, size int64) (kind string, body []byte, err error) {
 	var b bytes.Buffer
 	m := multipart.NewWriter(&b)
 	w, err := m.CreateFormFile("file", name)
@@ -425,7 +430,7 @@ func crashPackage(name, postDeploy string) (kind string, body []byte, err error)
 		return "", nil, err
 	}
 	z := zip.NewWriter(w)
-	for file, content := range map[string]io.Reader{"PostDeploy.sh": strings.NewReader(postDeploy), "data": io.LimitReader(rand.Reader, 200<<10)} {
+	for file, content := range map[string]io.Reader{"PostDeploy.sh": strings.NewReader(postDeploy), "data": io.LimitReader(rand.Reader, size)} {
 		f, err := z.CreateHeader(&zip.FileHeader{Name: file, Method: zip.Store})
 		if err == nil {
 			_, err = io.Copy(f, content)
