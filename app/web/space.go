@@ -26,7 +26,7 @@ func spaceRoutes() []route {
 		get("/spaces", signedIn, "", spacesPage), post("/spaces", signedIn, access.SpaceCreate, createSpace),
 		get("/spaces/:space/settings", inSpace, "", settings), post("/spaces/:space/settings", inSpace, "", saveSettings),
 		post("/spaces/:space/settings/delete", inSpace, "", deleteSpace),
-		get("/spaces/:space/audit", inSpace, access.EventView, spaceAudit),
+		get("/spaces/:space/audit", inSpace, access.EventView, spaceAudit), get("/spaces/:space/audit/export", inSpace, access.EventView, exportAudit),
 		get("/spaces/:space/events", inSpace, "", stream),
 		get("/spaces/:space/search", inSpace, "", search),
 	}
@@ -173,18 +173,11 @@ func deleteSpace(r *request) error {
 var auditKinds = []string{"Created", "Modified", "Deleted", "Denied", "DeploymentQueued", "DeploymentStarted", "DeploymentSucceeded", "DeploymentFailed", "DeploymentCanceled", "TaskCanceled", "InterruptionRaised", "InterruptionAnswered", "ReleasePromoted", "BundleReceived", "BundleAccepted", "BundleRejected", "ReceiptReceived"}
 
 func spaceAudit(r *request) error {
-	f := spaces.EventFilter{Take: auditPage, Category: r.Query("category"), Text: strings.TrimSpace(r.Query("q"))}
+	f := r.auditFilter(auditPage)
 	if n, err := strconv.ParseInt(strings.TrimPrefix(r.Query("before"), "Events-"), 10, 64); err == nil {
 		f.Before = spaces.EventID(n)
 	}
 	m := account.Audit{Action: views.AuditURL(r.about.Slug), Query: f.Text, Search: true, From: r.Query("from"), Until: r.Query("until")}
-	// Days are those of the server's clock, which is UTC.
-	if t, err := time.Parse(time.DateOnly, m.From); err == nil {
-		f.From = t
-	}
-	if t, err := time.Parse(time.DateOnly, m.Until); err == nil {
-		f.Until = t.AddDate(0, 0, 1)
-	}
 	for _, c := range auditKinds {
 		m.Categories = append(m.Categories, ui.Option{Value: c, Label: spaced(c), Selected: c == f.Category})
 	}
@@ -200,14 +193,20 @@ func spaceAudit(r *request) error {
 		}
 		m.Entries = append(m.Entries, x)
 	}
-	if len(all) == auditPage {
-		next := url.Values{"before": {all[len(all)-1].ID.String()}}
-		for _, name := range []string{"q", "category", "from", "until"} {
-			if v := r.Query(name); v != "" {
-				next.Set(name, v)
-			}
+	asked := url.Values{}
+	for _, name := range []string{"q", "category", "from", "until"} {
+		if v := r.Query(name); v != "" {
+			asked.Set(name, v)
 		}
-		m.Pager = ui.PagerProps{Text: "The newest " + strconv.Itoa(len(all)) + " entries from here", Next: "?" + next.Encode()}
+	}
+	for _, format := range []string{"csv", "jsonl"} {
+		asked.Set("format", format)
+		m.Exports = append(m.Exports, views.AuditURL(r.about.Slug)+"/export?"+asked.Encode())
+	}
+	if len(all) == auditPage {
+		asked.Del("format")
+		asked.Set("before", all[len(all)-1].ID.String())
+		m.Pager = ui.PagerProps{Text: "The newest " + strconv.Itoa(len(all)) + " entries from here", Next: "?" + asked.Encode()}
 	}
 	return r.render(fiber.StatusOK, account.ShowAudit(m))
 }
