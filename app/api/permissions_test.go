@@ -191,3 +191,109 @@ func TestEveryRoleAtEveryRoute(t *testing.T) {
 		}
 	}
 }
+
+// atServer are the routes outside of spaces and the permission of the system that each
+// asks for, beside that to see what it is about; "" is for everybody who has signed in,
+// about himself or what he is a member of.
+var atServer = map[string]access.Permission{
+	"GET /serverstatus": "", "GET /tasks/taskTypes": "", "GET /users/me": "",
+	"GET /tasks": "", "POST /tasks": "", "GET /tasks/:id": "", "GET /tasks/:id/details": "", "GET /tasks/:id/raw": "", "POST /tasks/:id/cancel": "", // ask in the spaces
+	"GET /spaces": "", "GET /spaces/all": "", "GET /spaces/:id": access.SpaceView, "POST /spaces": access.SpaceCreate, "PUT /spaces/:id": access.SpaceEdit, "DELETE /spaces/:id": access.SpaceDelete,
+	"GET /users": "", "GET /users/all": "", "GET /users/:id": access.UserView, "POST /users": access.UserInvite, "PUT /users/:id": access.UserEdit, "DELETE /users/:id": access.UserEdit,
+	"GET /users/:id/spaces": access.UserView, "GET /users/:id/teams": access.UserView, "GET /users/:id/permissions": access.UserView,
+	"GET /users/:id/apikeys": access.UserEdit, "POST /users/:id/apikeys": access.UserEdit, "GET /users/:id/apikeys/:key": access.UserEdit, "DELETE /users/:id/apikeys/:key": access.UserEdit,
+	"GET /teams": "", "GET /teams/all": "", "GET /teams/:id": access.TeamView, "POST /teams": access.TeamCreate, "PUT /teams/:id": access.TeamEdit, "DELETE /teams/:id": access.TeamDelete, "GET /teams/:id/scopeduserroles": access.TeamView,
+	"GET /userroles": "", "GET /userroles/all": "", "GET /userroles/:id": "", "POST /userroles": access.UserRoleEdit, "PUT /userroles/:id": access.UserRoleEdit, "DELETE /userroles/:id": access.UserRoleEdit, // what roles there are is no secret
+	"GET /scopeduserroles": "", "GET /scopeduserroles/:id": access.TeamView, "POST /scopeduserroles": access.TeamEdit, "PUT /scopeduserroles/:id": access.TeamEdit, "DELETE /scopeduserroles/:id": access.TeamEdit,
+}
+
+// TestEveryPermissionAtTheServer asks each route outside of spaces as somebody without any
+// permission, who reads of no other person, team or space there; and as somebody who sees
+// all that and has one permission more: nothing but that is open to him.
+func TestEveryPermissionAtTheServer(t *testing.T) {
+	s := apptest.Start(t)
+	ctx := context.Background()
+	zorro, _ := s.NewUser("zorro")
+	team, err := s.Instance.CreateTeam(ctx, instance.System(), instance.TeamInput{Name: "Zorros", Members: []int64{zorro.ID}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := s.Must("POST", "/api/userroles", map[string]any{"Name": "Of zorros", "GrantedSystemPermissions": []string{"SpaceView"}})
+	given, err := s.Instance.CreateScopedRole(ctx, instance.System(), instance.ScopedRole{TeamID: team.ID, Role: role["Id"].(string)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	person, key := s.NewUser("person")
+	his, err := s.Instance.CreateTeam(ctx, instance.System(), instance.TeamInput{Name: "Persons", Members: []int64{person.ID}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := strings.NewReplacer("/users/:id", "/users/"+zorro.APIID(), "/spaces/:id", "/spaces/Spaces-1", "/teams/:id", "/teams/"+team.APIID(), "/scopeduserroles/:id", "/scopeduserroles/"+given.APIID(), "/userroles/:id", "/userroles/"+role["Id"].(string), "/tasks/:id", "/tasks/ServerTasks-1", ":key", "apikeys-1")
+	bodies := map[string]any{
+		"POST /teams": map[string]any{"Name": "More"}, "POST /scopeduserroles": map[string]any{"TeamId": team.APIID(), "UserRoleId": role["Id"]},
+		"PUT /scopeduserroles/:id": map[string]any{"Id": given.APIID(), "TeamId": team.APIID(), "UserRoleId": role["Id"]},
+	}
+	ask := func(row api.Row) apptest.Answer {
+		var body any
+		if writes(row) {
+			if body = bodies[row.Method+" "+row.Path]; body == nil {
+				body = map[string]any{}
+			}
+		}
+		return s.Do(key, row.Method, "/api"+path.Replace(row.Path), body)
+	}
+	var rows []api.Row
+	for _, row := range s.API.Table() {
+		if row.Who == api.SignedIn {
+			if _, known := atServer[row.Method+" "+row.Path]; !known {
+				t.Errorf("%s %s has no line in atServer", row.Method, row.Path)
+			}
+			rows = append(rows, row)
+		}
+	}
+	if len(rows) != len(atServer) {
+		t.Errorf("%d routes, %d lines in atServer", len(rows), len(atServer))
+	}
+	shut := func(a apptest.Answer) bool {
+		return a.Status == http.StatusForbidden || a.Status == http.StatusNotFound
+	}
+	for _, row := range rows {
+		what, a := row.Method+" "+row.Path, ask(row)
+		if atServer[what] != "" && !shut(a) && !(a.Status == http.StatusBadRequest && strings.Contains(string(a.Body), "There is no ")) {
+			t.Errorf("%s is open to somebody without any permission: %d %.300s", what, a.Status, a.Body)
+		}
+		if strings.HasPrefix(row.Path, "/userroles") {
+			continue
+		}
+		for _, secret := range []string{"zorro", "Zorros", `"Default"`, `"admin"`, "Administrators"} {
+			if strings.Contains(string(a.Body), secret) {
+				t.Errorf("%s tells somebody without any permission of %s: %.600s", what, secret, a.Body)
+			}
+		}
+	}
+	see := []access.Permission{access.SpaceView, access.UserView, access.UserRoleView, access.TeamView}
+	for _, p := range access.SystemPermissions() {
+		names := []string{string(p)}
+		for _, v := range see {
+			names = append(names, string(v))
+		}
+		made := s.Must("POST", "/api/userroles", map[string]any{"Name": "Only " + string(p), "GrantedSystemPermissions": names})
+		held, err := s.Instance.CreateScopedRole(ctx, instance.System(), instance.ScopedRole{TeamID: his.ID, Role: made["Id"].(string)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range rows {
+			what := row.Method + " " + row.Path
+			need := atServer[what]
+			if need == "" || slices.Contains(see, need) || need == p {
+				continue
+			}
+			if a := ask(row); a.Status != http.StatusForbidden {
+				t.Errorf("%s is open to who has %s: %d %.300s", what, p, a.Status, a.Body)
+			}
+		}
+		if err := s.Instance.DeleteScopedRole(ctx, instance.System(), held); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

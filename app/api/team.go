@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"octopuses.dev/octopuses/app/instance"
+	"octopuses.dev/octopuses/spaces/access"
 	"octopuses.dev/octopuses/spaces/errs"
 )
 
@@ -56,8 +57,8 @@ func (r *request) teamResource(t instance.Team) teamResource {
 
 func spaceID(n int64) string { return instance.Space{Number: n}.ID() }
 
-// teams are those that the caller may know of: of the system, and of spaces that he may
-// enter; on a row of a space those of other spaces are left out.
+// teams are those that the caller may know of: his own, and with TeamView those of the
+// system, or of that space; on a row of a space those of other spaces are left out.
 func (r *request) teams() ([]instance.Team, error) {
 	list, err := r.s.Instance.Teams(r.ctx)
 	if err != nil {
@@ -76,7 +77,15 @@ func (r *request) teams() ([]instance.Team, error) {
 		case !slices.ContainsFunc(mine, func(s instance.Space) bool { return s.Number == t.Space }):
 			continue
 		}
-		if r.matches(t.Name) && r.asked(t.APIID()) {
+		known := t.Word == "everyone" || slices.Contains(t.Members, r.user.ID) || r.system.Permissions.Any(access.TeamView)
+		if !known && t.Space != 0 {
+			p, err := r.s.Instance.Permissions(r.ctx, r.user.ID, t.Space)
+			if err != nil {
+				return nil, err
+			}
+			known = p.Any(access.TeamView)
+		}
+		if known && r.matches(t.Name) && r.asked(t.APIID()) {
 			out = append(out, t)
 		}
 	}
