@@ -239,6 +239,11 @@ func (tx *Tx) SetOutbox(id int64, state OutboxState) error {
 	}
 	if o.PromotionID != 0 {
 		to := map[OutboxState]PromotionState{OutboxQueued: PromotionQueued, OutboxHeld: PromotionHeld, OutboxCanceled: PromotionCanceled}[state]
+		if p, err := tx.promotion(o.PromotionID); err != nil {
+			return err
+		} else if p.ByHand && state == OutboxQueued {
+			to = PromotionHandedOver // it waits for whoever carries it, as before
+		}
 		if err := tx.promotionState(o.PromotionID, to, "", PromotionQueued, PromotionHeld, PromotionHandedOver); err != nil {
 			return err
 		}

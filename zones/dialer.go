@@ -249,12 +249,15 @@ func (z *Service) RunLinks(ctx context.Context, s *spaces.Space) error {
 // keep talks with a link's peer: one loop delivers what we have, the other waits for what
 // the peer has. Both back off together when it is out of reach.
 func (z *Service) keep(ctx context.Context, s *spaces.Space, id spaces.LinkID) {
-	wake := make(chan struct{}, 1)
-	go z.loop(ctx, s, id, wake, (*conversation).pull, true)
-	z.loop(ctx, s, id, wake, (*conversation).push, false)
+	pull, push := make(chan struct{}, 1), make(chan struct{}, 1)
+	go z.loop(ctx, s, id, pull, push, (*conversation).pull, true)
+	z.loop(ctx, s, id, push, pull, (*conversation).push, false)
 }
 
-func (z *Service) loop(ctx context.Context, s *spaces.Space, id spaces.LinkID, alive chan struct{}, turn func(*conversation, context.Context) error, wakes bool) {
+// loop takes turns. A sign of life that one loop gets wakes the other, through alive of
+// one that is wakes of the other. The turns of one that waits by itself, as for news of
+// the peer, follow at once.
+func (z *Service) loop(ctx context.Context, s *spaces.Space, id spaces.LinkID, alive <-chan struct{}, wakes chan<- struct{}, turn func(*conversation, context.Context) error, waits bool) {
 	attempt := 0
 	var c *conversation
 	news, stop := s.Hub().Subscribe(spaces.TopicLinks, "events")
@@ -279,11 +282,11 @@ func (z *Service) loop(ctx context.Context, s *spaces.Space, id spaces.LinkID, a
 				}
 			}
 			attempt = 0
-			if wakes {
-				select { // a sign of life wakes the other loop
-				case alive <- struct{}{}:
-				default:
-				}
+			select {
+			case wakes <- struct{}{}:
+			default:
+			}
+			if waits {
 				continue
 			}
 			select {
@@ -303,10 +306,31 @@ func (z *Service) loop(ctx context.Context, s *spaces.Space, id spaces.LinkID, a
 			z.log().Error("note failure of link", "link", id.String(), "err", ferr)
 		}
 		z.log().Debug("link", "link", id.String(), "err", err, "again_in", pause)
+		z.rest(ctx, s, id, pause, alive, news)
+	}
+}
+
+// rest is the pause after a failure. It ends early with a sign of life from the peer, and
+// when somebody asks to try again now, which takes the time of the next attempt off.
+func (z *Service) rest(ctx context.Context, s *spaces.Space, id spaces.LinkID, pause time.Duration, alive <-chan struct{}, news <-chan struct{}) {
+	over := time.After(pause)
+	select { // one from before the failure tells nothing
+	case <-alive:
+	default:
+	}
+	for {
 		select {
 		case <-ctx.Done():
-		case <-time.After(pause):
+			return
+		case <-over:
+			return
 		case <-alive:
+			return
+		case <-news:
+			l, err := spaces.View(ctx, s, spaces.Server(), func(tx *spaces.ReadTx) (spaces.Link, error) { return tx.Link(id) })
+			if err != nil || l.NextAt == nil {
+				return
+			}
 		}
 	}
 }

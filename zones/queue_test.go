@@ -2,7 +2,10 @@ package zones_test
 
 import (
 	"errors"
+	"net/http"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/access"
@@ -126,4 +129,43 @@ func TestQueuedMessageIsCarried(t *testing.T) {
 	if n := len(view(prod, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox("", 10) })); n != 2 {
 		t.Errorf("%d entries in the inbox", n)
 	}
+}
+
+// After failures the queue rests, for long in the end. It wakes at once when somebody asks
+// for it, and with the first sign of life all that waits for the peer goes on.
+func TestRetryNow(t *testing.T) {
+	dev, prod := newZone(t, "Dev", "Test"), newZone(t, "Prod", "Production")
+	var away atomic.Bool
+	prod.around(func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if away.Load() {
+				panic(http.ErrAbortHandler)
+			}
+			h.ServeHTTP(w, r)
+		})
+	})
+	dev.service.BackOff = func(int) time.Duration { return time.Hour }
+	l := wired(t, dev, prod, false)
+	dev.lifecycle(l)
+	p := dev.shop()
+	first := dev.promote(t, p, l, "1.0.0", []byte("one"), false)
+	in := prod.inbox(t, "1.0.0")
+	eventually(t, "the first is delivered", func() bool { return dev.promotion(first.ID).State == spaces.PromotionDelivered })
+	away.Store(true)
+	prod.accept(t, in) // whoever waits for news there gets an answer, asks again and fails
+	second := dev.promote(t, p, l, "1.1.0", []byte("two"), false)
+	link := func() spaces.Link {
+		return view(dev, func(tx *spaces.ReadTx) (spaces.Link, error) { return tx.Link(l.ID) })
+	}
+	eventually(t, "sending and asking have failed", func() bool { return link().Attempts >= 2 && link().NextAt != nil })
+	away.Store(false)
+	if m := dev.message(second.ID); m.State != spaces.OutboxQueued {
+		t.Fatalf("the message is %s", m.State)
+	}
+	if err := dev.set(spacetest.Manager(), second.ID, spaces.OutboxQueued); err != nil {
+		t.Fatal(err)
+	}
+	prod.inbox(t, "1.1.0")
+	eventually(t, "the second is delivered", func() bool { return dev.promotion(second.ID).State == spaces.PromotionDelivered })
+	eventually(t, "what Prod has to tell is heard as well", func() bool { return dev.promotion(first.ID).State == spaces.PromotionAccepted })
 }

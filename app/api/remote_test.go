@@ -110,7 +110,7 @@ func TestPromotionState(t *testing.T) {
 		state  string
 		status int
 		is     spaces.PromotionState
-	}{{"acked", 400, ""}, {"held", 200, spaces.PromotionHeld}, {"queued", 200, spaces.PromotionQueued}, {"canceled", 200, spaces.PromotionCanceled}, {"queued", 400, ""}} {
+	}{{"acked", 400, ""}, {"held", 200, spaces.PromotionHeld}, {"queued", 200, spaces.PromotionHandedOver}, {"canceled", 200, spaces.PromotionCanceled}, {"queued", 400, ""}} {
 		a := s.Do(s.Key, "POST", at+"/state", map[string]any{"State": c.state})
 		if a.Status != c.status && (c.status < 400 || a.Status < 400 || a.Status >= 500) {
 			t.Errorf("%s: %d %s", c.state, a.Status, a.Body)

@@ -214,6 +214,13 @@ func TestPromotionByPages(t *testing.T) {
 	}
 	own := out.Find("tbody a").AttrOr("href", "")
 	bundle, _ := dev.download(own + "/bundle")
+	for _, x := range []struct{ do, says string }{{"held", "Held"}, {"queued", "Handed over as a file"}} { // its message can be kept back until it is taken
+		dev.want(dev.submit(own, own+"/do", map[string]string{"do": x.do}), 303, own)
+		if text := dev.get(own).Find("#promotion").Text(); !strings.Contains(text, x.says) {
+			t.Errorf("%s it says: %s", x.do, text)
+		}
+	}
+	dev.want(dev.submit(own, own+"/do", map[string]string{"do": "acked"}), 422, "")
 
 	// Into the other zone: what was changed on the way is refused with the reason.
 	const inbox, take = "/spaces/payments/promotions", "/spaces/payments/promotions/import"
