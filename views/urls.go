@@ -42,6 +42,22 @@ func TeamsURL(space string) string {
 func NewTeamURL(space string) string  { return TeamsURL(space) + "/new" }
 func TeamURL(space, id string) string { return TeamsURL(space) + seg(id) }
 
+// SignInSettingsURL is where identity providers are configured.
+func SignInSettingsURL() string { return "/admin/signin" }
+
+// NewProviderURL has the form of a new one.
+func NewProviderURL() string { return SignInSettingsURL() + "/new" }
+
+// ProviderURL has the form of an identity provider.
+func ProviderURL(id string) string { return SignInSettingsURL() + "/providers" + seg(id) }
+
+// ProviderDeleteURL takes a POST.
+func ProviderDeleteURL(id string) string { return ProviderURL(id) + "/delete" }
+
+// SignInWithURL sends a browser to a provider, SignInReturnURL takes it back.
+func SignInWithURL(id string) string   { return SignInURL() + "/with" + seg(id) }
+func SignInReturnURL(id string) string { return SignInWithURL(id) + "/return" }
+
 // SessionEndURL takes a POST.
 func SessionEndURL(id string) string { return SessionsURL() + seg(id) + "/end" }
 

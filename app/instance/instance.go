@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"runtime"
 	"strconv"
 	"strings"
@@ -28,6 +29,7 @@ const TimeFormat = "2006-01-02T15:04:05.000Z"
 type Options struct {
 	Now    func() time.Time
 	Logger *slog.Logger
+	HTTP   *http.Client // asks identity providers; nil: one with a time limit
 }
 
 // Instance is an open instance.db. It is safe for concurrent use.
@@ -36,13 +38,15 @@ type Instance struct {
 	master      secrets.Master
 	now         func() time.Time
 	log         *slog.Logger
+	http        *http.Client
 
 	// One place for each password that is hashed at this moment.
 	hashing chan struct{}
 
 	mu         sync.Mutex
-	grants     map[grantKey]access.Set // cleared whenever a team, a member or a role changes
-	generation uint64                  // counts the clearings: what was read before one is not kept after it
+	grants     map[grantKey]access.Set  // cleared whenever a team, a member or a role changes
+	issuers    map[string]foundProvider // by URL of the issuer
+	generation uint64                   // counts the clearings: what was read before one is not kept after it
 }
 
 type grantKey struct{ user, space int64 }
@@ -58,7 +62,7 @@ func Open(ctx context.Context, path string, master secrets.Master, o Options) (*
 	if err := migrations.Apply(ctx, path, migrations.Instance); err != nil {
 		return nil, fmt.Errorf("open instance: %w", err)
 	}
-	i := &Instance{master: master, now: o.Now, log: o.Logger, grants: map[grantKey]access.Set{}, hashing: make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))}
+	i := &Instance{master: master, now: o.Now, log: o.Logger, http: o.HTTP, issuers: map[string]foundProvider{}, grants: map[grantKey]access.Set{}, hashing: make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))}
 	var err error
 	if i.write, err = migrations.Open(path, false); err != nil {
 		return nil, fmt.Errorf("open instance: %w", err)

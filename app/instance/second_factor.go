@@ -47,8 +47,14 @@ func (f SecondFactors) Any() bool { return f.TOTP || f.Passkeys > 0 }
 
 // SecondFactors tells what a user has beside the password.
 func (i *Instance) SecondFactors(ctx context.Context, user User) (SecondFactors, error) {
+	return secondFactors(ctx, i.read, user)
+}
+
+func secondFactors(ctx context.Context, from interface {
+	QueryRowContext(context.Context, string, ...any) *sql.Row
+}, user User) (SecondFactors, error) {
 	var f SecondFactors
-	err := i.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM totp WHERE user_id = ?1 AND confirmed_at IS NOT NULL),
+	err := from.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM totp WHERE user_id = ?1 AND confirmed_at IS NOT NULL),
 		(SELECT count(*) FROM recovery_code WHERE user_id = ?1 AND used_at IS NULL), (SELECT count(*) FROM passkey WHERE user_id = ?1)`, user.ID).Scan(&f.TOTP, &f.RecoveryCodes, &f.Passkeys)
 	return f, storeError(err)
 }

@@ -93,6 +93,11 @@ func (i *Instance) SignIn(ctx context.Context, username, password, address, agen
 
 // newSession signs a person in.
 func (t *tx) newSession(u User, address, agent string) (string, error) {
+	return t.newSessionBy(u, address, agent, "")
+}
+
+// newSessionBy is newSession; how ends the sentence of the audit.
+func (t *tx) newSessionBy(u User, address, agent, how string) (string, error) {
 	if _, err := t.Exec(`DELETE FROM session WHERE expires_at < ?`, t.i.text()); err != nil {
 		return "", err
 	}
@@ -102,7 +107,7 @@ func (t *tx) newSession(u User, address, agent string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return token, t.record("SignedIn", "user", u.APIID(), u.Username+" signed in")
+	return token, t.record("SignedIn", "user", u.APIID(), u.Username+" signed in"+how)
 }
 
 // endSessions signs a user out everywhere, half-finished sign-ins too.

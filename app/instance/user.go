@@ -76,10 +76,17 @@ func isUsername(name string) bool {
 	return n >= 1 && n <= 128
 }
 
+func isID(name string) bool {
+	_, id := cutID("Users-", name)
+	return id
+}
+
+// named reports whether the user name is one that a user can have.
+func (in UserInput) named() bool { return isUsername(in.Username) && !isID(in.Username) }
+
 func (in UserInput) check(c *errs.Check) {
-	c.Require(isUsername(in.Username), "Username", "A user name has 1 to 128 letters, digits and the characters . _ @ + -.")
-	_, id := cutID("Users-", in.Username)
-	c.Require(!id, "Username", "A user name cannot look like the id of a user.")
+	c.Require(in.named() || isID(in.Username), "Username", "A user name has 1 to 128 letters, digits and the characters . _ @ + -.")
+	c.Require(!isID(in.Username), "Username", "A user name cannot look like the id of a user.")
 	in.checkPassword(c)
 }
 

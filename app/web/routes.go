@@ -40,6 +40,7 @@ func (s *Server) table() []route {
 	var all []route
 	all = append(all, accountRoutes()...)
 	all = append(all, signInRoutes()...)
+	all = append(all, identityRoutes()...)
 	all = append(all, securityRoutes()...)
 	all = append(all, spaceRoutes()...)
 	all = append(all, projectRoutes()...)

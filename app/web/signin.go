@@ -37,7 +37,7 @@ func signInForm(r *request) error {
 		}
 		return r.see(views.SetupURL())
 	}
-	return r.render(fiber.StatusOK, account.ShowSignIn(account.SignIn{Page: r.pageFor("Sign in", ""), Next: local(r.Query("next"))}))
+	return r.render(fiber.StatusOK, r.signInPage("", local(r.Query("next")), nil))
 }
 
 func signIn(r *request) error {
@@ -50,7 +50,7 @@ func signIn(r *request) error {
 	}
 	if err != nil {
 		return r.again(err, nil, func(e []ui.FieldError) templ.Component {
-			return account.ShowSignIn(account.SignIn{Page: r.pageFor("Sign in", ""), Username: username, Next: local(r.form.Get("next")), Errors: e})
+			return r.signInPage(username, local(r.form.Get("next")), e)
 		})
 	}
 	return r.see(local(r.form.Get("next")))

@@ -31,10 +31,16 @@ type door struct {
 
 func open(t testing.TB) *door {
 	t.Helper()
+	return openWith(t, nil)
+}
+
+// openWith is open with the client that asks identity providers.
+func openWith(t testing.TB, client *http.Client) *door {
+	t.Helper()
 	ctx, quiet := context.Background(), slog.New(slog.DiscardHandler)
 	dir := t.TempDir()
 	master := secrets.Master{Key: secrets.NewKey()}
-	inst, err := instance.Open(ctx, filepath.Join(dir, "instance.db"), master, instance.Options{Logger: quiet})
+	inst, err := instance.Open(ctx, filepath.Join(dir, "instance.db"), master, instance.Options{Logger: quiet, HTTP: client})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +293,7 @@ func TestRoutes(t *testing.T) {
 	bob, token := d.cookies, d.get("/account").Find("input[name=csrf]").First().AttrOr("value", "")
 	d.cookies = ada
 	adaToken := d.get("/account").Find("input[name=csrf]").First().AttrOr("value", "")
-	path := strings.NewReplacer(":space", "payments", ":project", "x", ":version", "1", ":step", "s", ":variable", "v", ":task", "ServerTasks-1", ":deployment", "Deployments-1", ":key", "1", ":link", "Links-1", ":with", "2", ":package", "web", ":environment", "Environments-1", ":target", "Machines-1", ":registration", "Registrations-1", ":lifecycle", "Lifecycles-1")
+	path := strings.NewReplacer(":space", "payments", ":project", "x", ":version", "1", ":step", "s", ":variable", "v", ":task", "ServerTasks-1", ":deployment", "Deployments-1", ":key", "1", ":link", "Links-1", ":with", "2", ":package", "web", ":environment", "Environments-1", ":target", "Machines-1", ":registration", "Registrations-1", ":lifecycle", "Lifecycles-1", ":provider", "IdentityProviders-1")
 	for _, row := range d.s.table() {
 		t.Run(row.method+" "+row.path, func(t *testing.T) {
 			d.t = t

@@ -25,6 +25,21 @@ CREATE TABLE event (
   detail     TEXT NOT NULL DEFAULT ''
 ) STRICT;
 
+CREATE TABLE identity_provider (
+  id            INTEGER PRIMARY KEY AUTOINCREMENT,
+  name          TEXT NOT NULL COLLATE NOCASE CONSTRAINT identity_provider_name UNIQUE,
+  issuer        TEXT NOT NULL,
+  client_id     TEXT NOT NULL,
+  client_secret BLOB NOT NULL,             -- sealed with the master key
+  scopes        TEXT NOT NULL,             -- parted by blanks
+  groups_claim  TEXT NOT NULL DEFAULT '',  -- empty: the tokens name no groups
+  match_email   INTEGER NOT NULL DEFAULT 0,
+  create_users  INTEGER NOT NULL DEFAULT 0,
+  is_enabled    INTEGER NOT NULL DEFAULT 1,
+  created_at    TEXT NOT NULL,
+  updated_at    TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE passkey (
   id            INTEGER PRIMARY KEY AUTOINCREMENT,
   user_id       INTEGER NOT NULL CONSTRAINT passkey_user REFERENCES user (id) ON DELETE CASCADE,
@@ -149,6 +164,15 @@ CREATE TABLE user_external_group (
   PRIMARY KEY (user_id, group_id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE user_identity (
+  issuer     TEXT NOT NULL,
+  subject    TEXT NOT NULL,
+  user_id    INTEGER NOT NULL CONSTRAINT user_identity_user REFERENCES user (id) ON DELETE CASCADE,
+  created_at TEXT NOT NULL,
+  used_at    TEXT NOT NULL,
+  PRIMARY KEY (issuer, subject)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE user_role (
   id                 INTEGER PRIMARY KEY AUTOINCREMENT,
   name               TEXT NOT NULL COLLATE NOCASE CONSTRAINT user_role_name UNIQUE,
@@ -178,6 +202,8 @@ CREATE INDEX space_mark_by_space ON space_mark (space_id);
 CREATE INDEX team_by_member ON team_member (user_id);
 
 CREATE INDEX team_external_group_by_group ON team_external_group (group_id);
+
+CREATE INDEX user_identity_by_user ON user_identity (user_id);
 
 CREATE TRIGGER event_no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'event is append-only'); END;
 

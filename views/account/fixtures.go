@@ -32,6 +32,11 @@ func Fixtures() []views.Fixture {
 	return []views.Fixture{
 		{Name: "signin usual", Component: ShowSignIn(SignIn{Page: out("Sign in")})},
 		{Name: "signin failed", Component: ShowSignIn(SignIn{Page: out("Sign in"), Username: "ana", Errors: wrong})},
+		{Name: "signin providers", Component: ShowSignIn(SignIn{Page: out("Sign in"), Providers: []Provider{{ID: "IdentityProviders-1", Name: "Example Login"}, {ID: "IdentityProviders-2", Name: "Partners of a company with a long name"}}})},
+		{Name: "providers empty", Component: ShowProviders(Providers{Page: in("Sign-in")})},
+		{Name: "providers usual", Component: ShowProviders(Providers{Page: in("Sign-in"), Providers: []Provider{{ID: "IdentityProviders-1", Name: "Example Login", Issuer: "https://login.example.com/realms/main", Enabled: true}, {ID: "IdentityProviders-2", Name: "Partners", Issuer: "https://partners.example.com"}}})},
+		{Name: "provider new failed", Component: ShowProvider(Provider{Page: in("Add an identity provider"), Name: "Example", Issuer: "http://login.example.com", Enabled: true, Errors: []ui.FieldError{{Name: "issuer", Message: "The issuer is an https URL without a query."}}})},
+		{Name: "provider usual", Component: ShowProvider(Provider{Page: in("Example Login"), ID: "IdentityProviders-1", Name: "Example Login", Issuer: "https://login.example.com/realms/main", ClientID: "octopuses", Scopes: "openid profile email", GroupsClaim: "groups", Return: "https://octopuses.example.com/signin/with/IdentityProviders-1/return", CreateUsers: true, Enabled: true})},
 		{Name: "setup usual", Component: ShowSetup(Setup{Page: out("Set up this server"), Space: "Default"})},
 		{Name: "setup failed", Component: ShowSetup(Setup{Page: out("Set up this server"), Errors: []ui.FieldError{{Name: "token", Message: "This is not the token that the server printed."}}})},
 		{Name: "spaces empty", Component: ShowSpaces(Spaces{Page: in("Spaces")})},
