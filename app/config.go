@@ -34,10 +34,12 @@ type Config struct {
 	Proxies     []string
 	TaskCap     int
 	HealthEvery time.Duration // targets are asked for their health so often; 0: never by itself
-	Stop        time.Duration // budget of a whole shutdown
-	LogFormat   string        // auto, text, json
-	LogLevel    string        // debug, info, warn, error
-	MasterFile  string        // "": keys/master.key in Data
+	// RetentionEvery is how often releases that no policy keeps are deleted; 0: never.
+	RetentionEvery time.Duration
+	Stop           time.Duration // budget of a whole shutdown
+	LogFormat      string        // auto, text, json
+	LogLevel       string        // debug, info, warn, error
+	MasterFile     string        // "": keys/master.key in Data
 
 	MasterKey     string // base64; instead of a file
 	AdminUsername string
@@ -88,6 +90,7 @@ func newSettings() *settings {
 	f.StringVar(&c.ZonesAddress, "zones-address", "", "`host:port` under which linked zones reach --zones, if it is another")
 	f.StringSliceVar(&c.Proxies, "trusted-proxies", nil, "`addresses` of proxies whose X-Forwarded-For is believed")
 	f.DurationVar(&c.HealthEvery, "health-every", time.Hour, "how often targets are asked for their health; 0: only when somebody asks")
+	f.DurationVar(&c.RetentionEvery, "retention-every", 4*time.Hour, "how often releases that no retention policy keeps are deleted; 0: never")
 	f.IntVar(&c.TaskCap, "task-cap", 50, "`number` of tasks that run at once")
 	f.DurationVar(&c.Stop, "stop-timeout", 30*time.Second, "how long a shutdown may take")
 	f.StringVar(&c.LogFormat, "log-format", "auto", "text, json, or auto: text on a terminal")
@@ -261,6 +264,8 @@ func (c *Config) check() error {
 		return &usageError{text: "--tls-cert and --tls-key belong together; only one of them is given"}
 	case c.HealthEvery < 0 || c.HealthEvery > 0 && c.HealthEvery < time.Second:
 		return &usageError{text: fmt.Sprintf("--health-every must be 0 or at least 1s; it is %s", c.HealthEvery)}
+	case c.RetentionEvery < 0 || c.RetentionEvery > 0 && c.RetentionEvery < time.Second:
+		return &usageError{text: fmt.Sprintf("--retention-every must be 0 or at least 1s; it is %s", c.RetentionEvery)}
 	case c.TaskCap < 1:
 		return &usageError{text: fmt.Sprintf("--task-cap must be at least 1; it is %d", c.TaskCap)}
 	case c.Stop <= 0:

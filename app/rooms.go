@@ -162,6 +162,7 @@ func (s *server) startWork(life *lifetime, stage *stage) {
 	life.loop(stage, "zone links", s.runLinks)
 	life.loop(stage, "leftovers", s.tidy)
 	life.loop(stage, "health of targets", s.checkHealth)
+	life.loop(stage, "retention", s.applyRetention)
 }
 
 // tidy removes what a process that was killed left half done, and once a day what nobody

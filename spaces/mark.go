@@ -15,7 +15,9 @@ const (
 	MarkWork    = "work"    // tasks or promotions that are not finished
 	MarkLinks   = "links"   // active links that this side dials
 	MarkTargets = "targets" // deployment targets, whose health is asked for now and then
-	markAgent   = "agent/"
+	// MarkRetention is for releases in a space with a policy that does not keep all.
+	MarkRetention = "retention"
+	markAgent     = "agent/"
 )
 
 // AgentMark is the mark of a space with a polling agent of this thumbprint.
@@ -55,6 +57,13 @@ func (tx *ReadTx) standing() ([]string, error) {
 	if targets {
 		marks = append(marks, MarkTargets)
 	}
+	if err != nil {
+		return nil, err
+	}
+	retains, err := tx.retains()
+	if retains {
+		marks = append(marks, MarkRetention)
+	}
 	return marks, err
 }
 
@@ -69,7 +78,16 @@ func (tx *Tx) mark() (late bool, err error) {
 	if tx.isChanged(TopicQueue) || tx.isChanged(TopicLinks) {
 		add = append(add, MarkWork)
 	}
-	if tx.isChanged("links") || tx.isChanged(topicAgents) {
+	if tx.isChanged("releases") && !s.marks[MarkRetention] {
+		retains, err := tx.retains()
+		if err != nil {
+			return false, err
+		}
+		if retains {
+			add = append(add, MarkRetention)
+		}
+	}
+	if tx.isChanged("links") || tx.isChanged(topicAgents) || tx.isChanged("lifecycles") {
 		want, err := tx.standing()
 		if err != nil {
 			return false, err

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"octopuses.dev/octopuses/spaces"
+	"octopuses.dev/octopuses/spaces/deploy"
+	"octopuses.dev/octopuses/spaces/errs"
 	"octopuses.dev/octopuses/spaces/secrets"
 	"octopuses.dev/octopuses/spaces/spacetest"
 )
@@ -147,4 +149,43 @@ func TestMarks(t *testing.T) {
 		t.Errorf("idle %v, %v", idle, err)
 	}
 	b.want(t, "when all is done", spaces.AgentMark(pinB), spaces.MarkTargets)
+
+	agentMark := spaces.AgentMark(pinB)
+	release := func(version string) {
+		t.Helper()
+		must(t, s, func(tx *spaces.Tx) (spaces.Release, error) {
+			p, err := tx.ProjectBy("Shop")
+			if errors.Is(err, errs.NotFound) {
+				p, err = tx.CreateProject(spaces.ProjectInput{Name: "Shop"})
+			}
+			if err != nil {
+				return spaces.Release{}, err
+			}
+			return tx.CreateRelease(spaces.ReleaseInput{Project: p.ID, Version: version})
+		})
+	}
+	policy := func(keep *deploy.RetentionPeriod) {
+		t.Helper()
+		must(t, s, func(tx *spaces.Tx) (spaces.Lifecycle, error) {
+			all, err := tx.Lifecycles(spaces.All)
+			if err != nil {
+				return spaces.Lifecycle{}, err
+			}
+			l := all.Items[0]
+			l.ReleaseRetentionPolicy = keep
+			return tx.UpdateLifecycle(l.ID, l.Lifecycle)
+		})
+	}
+	policy(deploy.Keep(3, "Items"))
+	b.want(t, "with a policy and no release", agentMark, spaces.MarkTargets)
+	release("1.0.0")
+	b.want(t, "with a policy and a release", agentMark, spaces.MarkRetention, spaces.MarkTargets)
+	policy(deploy.KeepForever())
+	b.want(t, "with a release that is kept for ever", agentMark, spaces.MarkTargets)
+	release("1.0.1")
+	b.want(t, "with another", agentMark, spaces.MarkTargets)
+	policy(deploy.Keep(3, "Days"))
+	b.want(t, "with a policy again", agentMark, spaces.MarkRetention, spaces.MarkTargets)
+	s = reopen(s)
+	b.want(t, "and opened again", agentMark, spaces.MarkRetention, spaces.MarkTargets)
 }

@@ -479,9 +479,13 @@ func (tx *Tx) UpdateRelease(id ReleaseID, notes string) (Release, error) {
 	return tx.release(id)
 }
 
-// DeleteRelease needs ReleaseDelete. A release that is deployed somewhere now, or
-// that was promoted, stays.
-func (tx *Tx) DeleteRelease(id ReleaseID) error {
+// DeleteRelease needs ReleaseDelete. With the release go its deployments, their tasks and
+// logs. A release that is deployed somewhere now, that a task is at work with, or that was
+// promoted, stays: [errs.Blocked].
+func (tx *Tx) DeleteRelease(id ReleaseID) error { return tx.deleteRelease(id, "") }
+
+// deleteRelease says in the audit why; "" when somebody just asked for it.
+func (tx *Tx) deleteRelease(id ReleaseID, why string) error {
 	r, err := tx.release(id)
 	if err != nil {
 		return err
@@ -493,25 +497,39 @@ func (tx *Tx) DeleteRelease(id ReleaseID) error {
 	if err := tx.require(access.ReleaseDelete, p.scope()); err != nil {
 		return err
 	}
-	if where, err := one[string](tx.ReadTx, `SELECT COALESCE((SELECT e.name FROM current_deployment c JOIN environment e ON e.id = c.environment_id WHERE c.release_id = ?1 OR c.succeeded_release_id = ?1 LIMIT 1), '')`, int64(id)); err != nil {
+	if where, err := one[string](tx.ReadTx, `SELECT COALESCE((SELECT e.name FROM current_deployment c JOIN environment e ON e.id = c.environment_id WHERE c.project_id = ?2 AND (c.release_id = ?1 OR c.succeeded_release_id = ?1) LIMIT 1), '')`, int64(id), int64(p.ID)); err != nil {
 		return err
 	} else if where != "" {
 		return errs.New(errs.Blocked, "Release %s is the current one in '%s'.", r.Version, where).WithHint("Deploy another release there first.")
+	}
+	if busy, err := one[bool](tx.ReadTx, `SELECT EXISTS (SELECT 1 FROM deployment d JOIN task t ON t.id = d.task_id WHERE d.release_id = ? AND t.`+unfinishedSQL+`)`, int64(id)); err != nil {
+		return err
+	} else if busy {
+		return errs.New(errs.Blocked, "A deployment of release %s is not finished.", r.Version).WithHint("Wait for its end, or cancel it.")
 	}
 	if promoted, err := one[bool](tx.ReadTx, `SELECT EXISTS (SELECT 1 FROM promotion WHERE release_id = ?1) OR EXISTS (SELECT 1 FROM inbound WHERE release_id = ?1)`, int64(id)); err != nil {
 		return err
 	} else if promoted {
 		return errs.New(errs.Blocked, "Release %s took part in a promotion between zones and is kept as its record.", r.Version)
 	}
+	tasks, err := list(tx.ReadTx, func(scan func(...any) error) (id TaskID, err error) { return id, scan(&id) }, `SELECT task_id FROM deployment WHERE release_id = ?`, int64(id))
+	if err != nil {
+		return err
+	}
 	if err := tx.update(`DELETE FROM release WHERE id = ?`, int64(id)); err != nil {
 		return err
+	}
+	for _, t := range tasks {
+		if err := tx.deleteTask(t); err != nil {
+			return err
+		}
 	}
 	for _, k := range r.Packages {
 		if err := tx.dropUnusedBlob(k.Digest); err != nil {
 			return err
 		}
 	}
-	tx.record(Event{Category: "Deleted", Entity: "release", EntityID: id.String(), ProjectID: p.ID, Reference: r.ULID, Message: fmt.Sprintf("Release %s of %s was deleted", r.Version, p.Name)})
+	tx.record(Event{Category: "Deleted", Entity: "release", EntityID: id.String(), ProjectID: p.ID, Reference: r.ULID, Message: fmt.Sprintf("Release %s of %s was deleted%s", r.Version, p.Name, why)})
 	tx.changed("project/"+p.ID.String(), "releases")
 	return nil
 }

@@ -30,8 +30,9 @@ func (s TaskState) Finished() bool { return s != Queued && s != Executing && s !
 
 // Kinds of tasks.
 const (
-	TaskDeploy = "Deploy"
-	TaskHealth = "Health"
+	TaskDeploy    = "Deploy"
+	TaskHealth    = "Health"
+	TaskRetention = "Retention"
 )
 
 // Task is a piece of work of the server: queued, run by the runner, kept as history.

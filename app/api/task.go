@@ -350,5 +350,5 @@ func cancelTask(r *request) error {
 }
 
 func taskTypes(r *request) error {
-	return r.ok([]named{{spaces.TaskDeploy, "Deploy"}, {spaces.TaskHealth, "Health check"}})
+	return r.ok([]named{{spaces.TaskDeploy, "Deploy"}, {spaces.TaskHealth, "Health check"}, {spaces.TaskRetention, "Retention"}})
 }

@@ -1,4 +1,4 @@
-// Package runner does the tasks of all spaces: deployments and health checks.
+// Package runner does the tasks of all spaces: deployments, health checks and retention.
 //
 // One rule makes it safe to kill: the new state is stored, then its commands are
 // performed, then the next event is taken (spaces/deploy/DESIGN.md). After a restart
@@ -309,6 +309,8 @@ func (t *run) do(ctx context.Context) error {
 		return t.deploy(ctx)
 	case spaces.TaskHealth:
 		return t.health(ctx)
+	case spaces.TaskRetention:
+		return t.retention(ctx)
 	}
 	return errs.New(errs.Blocked, "This server does not know tasks of kind '%s'.", t.task.Kind)
 }

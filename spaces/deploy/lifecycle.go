@@ -66,6 +66,12 @@ func KeepForever() *RetentionPeriod {
 	return &RetentionPeriod{ShouldKeepForever: true, Unit: "Items", Strategy: "Forever"}
 }
 
+// Limited reports whether some policy for releases does not keep all.
+func (l *Lifecycle) Limited() bool {
+	limited := func(r *RetentionPeriod) bool { return r != nil && !r.ShouldKeepForever }
+	return limited(l.ReleaseRetentionPolicy) || slices.ContainsFunc(l.Phases, func(p Phase) bool { return limited(p.ReleaseRetentionPolicy) })
+}
+
 // UnmarshalJSON fills in the strategy, which older clients do not send.
 func (r *RetentionPeriod) UnmarshalJSON(data []byte) error {
 	type plain RetentionPeriod
