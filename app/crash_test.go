@@ -672,6 +672,9 @@ func (p *pair) settle(states ...spaces.PromotionState) func() error {
 		if err != nil || slices.Contains(states, spaces.PromotionRefused) {
 			return err
 		}
-		return p.source.await("all receipts are here", `SELECT count(*) = `+told+` FROM receipt`)
+		if err := p.source.await("all receipts are here", `SELECT count(*) = `+told+` FROM receipt`); err != nil {
+			return err
+		}
+		return p.target.await("all receipts are known to be there", `SELECT count(*) = 0 FROM zone_outbox WHERE state = 'queued'`)
 	}
 }

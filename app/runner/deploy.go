@@ -23,8 +23,15 @@ type deployment struct {
 	compiler *deploy.Compiler
 	machine  deploy.Machine
 	state    deploy.State
-	events   chan deploy.Event
+	events   chan observed
 	answered map[string]bool // interruptions whose answer was taken
+}
+
+// observed is an event, with the status of the execution that it comes from, if any: they
+// are stored together.
+type observed struct {
+	deploy.Event
+	status *execution.Status
 }
 
 func (t *run) deploy(ctx context.Context) error {
@@ -32,7 +39,7 @@ func (t *run) deploy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d := &deployment{run: t, work: work, state: work.State, events: make(chan deploy.Event, 64), answered: map[string]bool{}}
+	d := &deployment{run: t, work: work, state: work.State, events: make(chan observed, 64), answered: map[string]bool{}}
 	uri := ""
 	if t.r.cfg.ServerURI != nil {
 		uri = t.r.cfg.ServerURI()
@@ -60,12 +67,12 @@ func (t *run) deploy(ctx context.Context) error {
 func (d *deployment) loop(ctx context.Context, first deploy.Event) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // watchers end with the deployment
-	if done, err := d.take(ctx, first); err != nil || done {
+	if done, err := d.take(ctx, observed{Event: first}); err != nil || done {
 		return err
 	}
 	d.poke() // somebody may have cancelled or answered while nobody listened
 	for {
-		var e deploy.Event
+		var e observed
 		select {
 		case <-ctx.Done():
 			return nil
@@ -101,7 +108,7 @@ func (d *deployment) listen(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	if n.task.State == spaces.Cancelling {
-		if done, err := d.take(ctx, deploy.CancelRequested{}); err != nil || done {
+		if done, err := d.take(ctx, observed{Event: deploy.CancelRequested{}}); err != nil || done {
 			return done, err
 		}
 	}
@@ -111,7 +118,7 @@ func (d *deployment) listen(ctx context.Context) (done bool, err error) {
 		}
 		d.answered[q.Reference] = true
 		d.log.once(-1, "Info", fmt.Sprintf("%s answered '%s' to: %s", q.AnsweredBy, q.Answer, q.Title))
-		if done, err := d.take(ctx, deploy.InterruptionAnswered{Interruption: q.Reference, Answer: q.Answer}); err != nil || done {
+		if done, err := d.take(ctx, observed{Event: deploy.InterruptionAnswered{Interruption: q.Reference, Answer: q.Answer}}); err != nil || done {
 			return done, err
 		}
 	}
@@ -119,10 +126,15 @@ func (d *deployment) listen(ctx context.Context) (done bool, err error) {
 }
 
 // take works out what an event changes, stores it, and then does it.
-func (d *deployment) take(ctx context.Context, e deploy.Event) (done bool, err error) {
-	next, commands := d.machine.Next(d.state, e)
-	_, restarted := e.(deploy.ServerRestarted)
+func (d *deployment) take(ctx context.Context, o observed) (done bool, err error) {
+	next, commands := d.machine.Next(d.state, o.Event)
+	_, restarted := o.Event.(deploy.ServerRestarted)
 	err = spaces.Do(ctx, d.space, spaces.Server(), func(tx *spaces.Tx) error {
+		if o.status != nil {
+			if err := setExecution(tx, *o.status); err != nil {
+				return err
+			}
+		}
 		if !restarted {
 			if err := tx.SaveState(d.work.Deployment.ID, next); err != nil {
 				return err
@@ -140,7 +152,7 @@ func (d *deployment) take(ctx context.Context, e deploy.Event) (done bool, err e
 		return false, err
 	}
 	d.state = next
-	if e, ok := e.(deploy.ExecutionFinished); ok {
+	if e, ok := o.Event.(deploy.ExecutionFinished); ok {
 		d.forget(ctx, e.Execution)
 	}
 	for _, c := range commands {
@@ -233,9 +245,11 @@ func (d *deployment) perform(ctx context.Context, c deploy.Command, again bool) 
 	return false
 }
 
-func (d *deployment) send(ctx context.Context, e deploy.Event) {
+func (d *deployment) send(ctx context.Context, e deploy.Event) { d.tellOf(ctx, observed{Event: e}) }
+
+func (d *deployment) tellOf(ctx context.Context, o observed) {
 	select {
-	case d.events <- e:
+	case d.events <- o:
 	case <-ctx.Done():
 	}
 }
@@ -389,10 +403,11 @@ func (d *deployment) watch(ctx context.Context, c deploy.StartExecution, accepte
 			d.log.target(c.Step, name, c.Execution, "Info", "The target can be reached again.")
 		}
 		offset = d.log.takeOver(c.Step, name, c.Execution, u.Entries, u.Next)
-		d.noteState(ctx, u.Status)
 		if e, ok := deploy.Observed(u.Status, accepted); ok {
-			d.send(ctx, e)
+			d.tellOf(ctx, observed{e, &u.Status})
 			accepted = true
+		} else {
+			d.noteState(ctx, u.Status)
 		}
 		if u.Status.State.Final() || u.Status.State == execution.Absent {
 			return
@@ -400,10 +415,12 @@ func (d *deployment) watch(ctx context.Context, c deploy.StartExecution, accepte
 	}
 }
 
+func setExecution(tx *spaces.Tx, st execution.Status) error {
+	return tx.SetExecution(st.ID, string(st.State), st.Message, st.Started, st.Ended)
+}
+
 func (d *deployment) noteState(ctx context.Context, st execution.Status) {
-	err := spaces.Do(ctx, d.space, spaces.Server(), func(tx *spaces.Tx) error {
-		return tx.SetExecution(st.ID, string(st.State), st.Message, st.Started, st.Ended)
-	})
+	err := spaces.Do(ctx, d.space, spaces.Server(), func(tx *spaces.Tx) error { return setExecution(tx, st) })
 	if err != nil && ctx.Err() == nil {
 		d.r.cfg.Logger.Error("note state of execution", "execution", st.ID, "err", err)
 	}
