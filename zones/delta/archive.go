@@ -128,6 +128,7 @@ type view struct {
 	stored int64 // bytes in temp
 	total  int64 // bytes of the view before the rest of the file
 	pieces []piece
+	block  deflate.Block // memory for unpacking
 }
 
 // piece is a part of a view, out of the file or out of what was unpacked.
@@ -211,12 +212,11 @@ func (v *view) ReadAt(p []byte, off int64) (int, error) {
 // was.
 func (v *view) unpack(ctx context.Context, d *deflate.Decoder, offset, limit int64) (packed, content int64, err error) {
 	d.Reset(io.NewSectionReader(v.file, offset, v.size-offset))
-	var b deflate.Block
 	for err == nil {
-		if err = d.Next(&b); err == nil {
-			if content += int64(len(b.Content)); content > limit {
+		if err = d.Next(&v.block); err == nil {
+			if content += int64(len(v.block.Content)); content > limit {
 				err = deflate.ErrOdd
-			} else if _, err = v.w.Write(b.Content); err == nil {
+			} else if _, err = v.w.Write(v.block.Content); err == nil {
 				err = ctx.Err()
 			}
 		}

@@ -48,6 +48,7 @@ func NewDecoder(r io.Reader) *Decoder {
 // Reset begins to read another stream with the same memory.
 func (d *Decoder) Reset(r io.Reader) {
 	d.r, d.in, d.err, d.read, d.acc, d.n, d.hist, d.done = r, nil, nil, 0, 0, 0, d.hist[:0], false
+	d.record = nil // of a header that ended in the middle
 }
 
 // Consumed is the number of bytes that the stream took, once its last block was read.

@@ -42,7 +42,12 @@ const sample = 1 << 17
 // that is not predicted well, so that notes would cost an eighth of it, is [ErrOdd].
 func Parse(r io.Reader, limit int64, hint Model, w io.Writer) (*Notes, error) {
 	limit = min(limit, MaxContent)
-	d := NewDecoder(r)
+	d := decoders.Get().(*Decoder)
+	d.Reset(r)
+	defer func() { // after all segments are done
+		d.Reset(nil)
+		decoders.Put(d)
+	}()
 	n := &Notes{}
 	at := &rows{work: analyse}
 	cost := 256
@@ -61,12 +66,13 @@ func Parse(r io.Reader, limit int64, hint Model, w io.Writer) (*Notes, error) {
 		return nil
 	}
 	defer at.wait()
-	s := &segment{begins: true}
+	s := &segment{begins: true, buf: room(0)}
 	for end := false; !end; {
 		b := blocks.Get().(*Block)
 		switch err := d.Next(b); {
 		case err == io.EOF:
 			end = true
+			blocks.Put(b)
 		case err != nil:
 			return nil, errors.Join(ErrOdd, err)
 		default:

@@ -54,11 +54,13 @@ type rows struct {
 	queue []*segment
 }
 
-// What is large is kept from stream to stream: the tables of predictors, tokens, content.
+// What is large is kept from stream to stream: the tables of predictors, decoders, tokens,
+// content. An archive of thousands of small files would leave gigabytes to be collected.
 var (
-	pools   [families * 16]sync.Pool
-	blocks  = sync.Pool{New: func() any { return new(Block) }}
-	buffers = sync.Pool{New: func() any { return new([]byte) }}
+	pools    [families * 16]sync.Pool
+	decoders = sync.Pool{New: func() any { return NewDecoder(nil) }}
+	blocks   = sync.Pool{New: func() any { return new(Block) }}
+	buffers  = sync.Pool{New: func() any { return new([]byte) }}
 )
 
 // release gives back what a segment had that is done.
