@@ -163,8 +163,8 @@ func TestReceiptLevels(t *testing.T) {
 				t.Errorf("%s: %s is not told in\n%s", level, x, all)
 			}
 		}
-		for _, x := range append([]string{"of-prod", "shop.example", "prod-secret-key", spacetest.Manager().Name, "Users-", "Machines-"}, want.absent...) {
-			if strings.Contains(all, x) {
+		for _, x := range append([]string{"of-prod", "shop.example", "prod-secret-key", `"` + spacetest.Manager().Name + `"`, "Users-", "Machines-"}, want.absent...) {
+			if strings.Contains(all, x) { // a name in quotes: digests have letters too
 				t.Errorf("%s: %s is told in\n%s", level, x, all)
 			}
 		}
