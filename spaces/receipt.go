@@ -80,7 +80,10 @@ func (tx *Tx) AddReceipt(in ReceiptInput) error {
 			return err
 		}
 	}
-	return tx.foldPromotion(in.Link, in.ReleaseULID)
+	if err := tx.foldPromotion(in.Link, in.ReleaseULID); err != nil {
+		return err
+	}
+	return tx.goOn(release.ID)
 }
 
 // foldRemote works out where a project stands in a remote environment: the receipt with

@@ -154,6 +154,9 @@ func (tx *Tx) CreateRelease(in ReleaseInput) (Release, error) {
 	}
 	tx.record(Event{Category: "Created", Entity: "release", EntityID: r.ID.String(), ProjectID: p.ID, Reference: r.ULID, Message: fmt.Sprintf("Release %s of %s was created", version, p.Name)})
 	tx.changed("dashboard", "project/"+p.ID.String(), "releases")
+	if err := tx.goOn(r.ID); err != nil {
+		return Release{}, err
+	}
 	return tx.release(r.ID)
 }
 

@@ -409,5 +409,12 @@ func (tx *Tx) FinishTask(id TaskID, state TaskState, message string, warnings bo
 		}
 	}
 	tx.changed("tasks", "task/"+id.String(), TopicQueue)
-	return tx.projectTask(id)
+	if err := tx.projectTask(id); err != nil || t.Kind != TaskDeploy || state != TaskSuccess {
+		return err
+	}
+	release, err := one[ReleaseID](tx.ReadTx, `SELECT release_id FROM deployment WHERE task_id = ?`, int64(id))
+	if err != nil {
+		return err
+	}
+	return tx.goOn(release)
 }

@@ -213,7 +213,7 @@ func (z *Service) RunLinks(ctx context.Context, s *spaces.Space) error {
 			stop()
 		}
 	}()
-	news, stop := s.Hub().Subscribe("links")
+	news, stop := s.Hub().Subscribe("links", spaces.TopicLinks)
 	defer stop()
 	for {
 		if err := z.Resume(ctx, s); err != nil && ctx.Err() == nil {

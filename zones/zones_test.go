@@ -167,14 +167,20 @@ func (z *zone) deployed(r spaces.Release, state spaces.TaskState) {
 	d := update(z, func(tx *spaces.Tx) (spaces.Deployment, error) {
 		return tx.CreateDeployment(spaces.DeploymentInput{Release: r.ID, Environment: z.env.ID})
 	})
+	z.ends(d.TaskID, state)
+}
+
+// ends runs a task to its end, as the runner would.
+func (z *zone) ends(task spaces.TaskID, state spaces.TaskState) {
+	z.t.Helper()
 	err := spaces.Do(ctx, z.space, spaces.Server(), func(tx *spaces.Tx) error {
-		if _, err := tx.PlanWork(d.TaskID); err != nil {
+		if _, err := tx.PlanWork(task); err != nil {
 			return err
 		}
-		if _, _, err := tx.StartTask(d.TaskID); err != nil {
+		if _, _, err := tx.StartTask(task); err != nil {
 			return err
 		}
-		return tx.FinishTask(d.TaskID, state, "", false)
+		return tx.FinishTask(task, state, "", false)
 	})
 	if err != nil {
 		z.t.Fatal(err)

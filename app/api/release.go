@@ -201,16 +201,20 @@ func createReleaseV1(r *request) error {
 		what.Packages = append(what.Packages, choice)
 	}
 	type made struct {
-		ReleaseID                       string `json:"ReleaseId"`
-		ReleaseVersion                  string `json:"ReleaseVersion"`
-		AutomaticallyDeployedEnviroment string `json:"AutomaticallyDeployedEnvironments"`
+		ReleaseID             string `json:"ReleaseId"`
+		ReleaseVersion        string `json:"ReleaseVersion"`
+		AutomaticallyDeployed string `json:"AutomaticallyDeployedEnvironments"` // names, with commas between
 	}
 	return save(r, fiber.StatusCreated, func(tx *spaces.Tx) (made, error) {
 		if err := r.releaseOf(tx.ReadTx, &what, in.ProjectName, in.ChannelName); err != nil {
 			return made{}, err
 		}
 		v, err := tx.CreateRelease(what)
-		return made{ReleaseID: v.ID.String(), ReleaseVersion: v.Version}, err
+		if err != nil {
+			return made{}, err
+		}
+		to, err := tx.DeployedTo(v.ID)
+		return made{ReleaseID: v.ID.String(), ReleaseVersion: v.Version, AutomaticallyDeployed: strings.Join(to, ", ")}, err
 	})
 }
 

@@ -455,3 +455,21 @@ func TestDiscover(t *testing.T) {
 		t.Errorf("a stranger: %d %s", a.Status, a.Body)
 	}
 }
+
+// TestAutomaticEnvironments: who creates a release is told where the lifecycle deploys it
+// by itself, as far as they may see deployments there.
+func TestAutomaticEnvironments(t *testing.T) {
+	s := apptest.Start(t)
+	fill(t, s, "web")
+	environment := s.Must("GET", "/api/environments", nil)["Items"].([]any)[0].(map[string]any)
+	lifecycle := s.Must("GET", "/api/projects/web", nil)["LifecycleId"].(string)
+	s.Must("PUT", "/api/lifecycles/"+lifecycle, map[string]any{"Phases": []any{map[string]any{"Name": "First", "AutomaticDeploymentTargets": []any{environment["Id"]}}}})
+	made := s.Must("POST", "/api/Spaces-1/releases/create/v1", map[string]any{"projectName": "web", "releaseVersion": "2.0.0"})
+	if got := made["AutomaticallyDeployedEnvironments"]; got != "web" {
+		t.Errorf("deployed by itself to %v", got)
+	}
+	all := s.Must("GET", "/api/releases/"+made["ReleaseId"].(string)+"/deployments", nil)["Items"].([]any)
+	if len(all) != 1 || all[0].(map[string]any)["EnvironmentId"] != environment["Id"] {
+		t.Errorf("deployments: %v", all)
+	}
+}
