@@ -155,9 +155,12 @@ func (p Project) guided(e Environment) bool {
 	return e.UseGuidedFailure
 }
 
-// readyToDeploy refuses a deployment that would fail for want of a package file or
-// a mandatory value.
+// readyToDeploy refuses a deployment of what was recalled, and one that would fail for
+// want of a package file or a mandatory value.
 func (tx *ReadTx) readyToDeploy(p Project, r Release, e Environment) error {
+	if err := tx.notRecalled(p, r); err != nil {
+		return err
+	}
 	missing, err := tx.MissingPackages(r.ID)
 	if err != nil {
 		return err

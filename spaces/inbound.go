@@ -2,31 +2,39 @@ package spaces
 
 import (
 	"cmp"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"octopuses.dev/octopuses/spaces/access"
 	"octopuses.dev/octopuses/spaces/errs"
 	"octopuses.dev/octopuses/spaces/packages"
-	"octopuses.dev/octopuses/spaces/steps"
 	"octopuses.dev/octopuses/spaces/variables"
-	"octopuses.dev/octopuses/spaces/versions"
 )
 
 // InboundState is where a release that came in a bundle stands.
 type InboundState = string
 
 // The states of an inbound release. A rejected one is verified again when it is promoted
-// anew.
+// anew. That of a whole one which nobody decided on tells what is next: approvals, values,
+// or nothing but a decision.
 const (
-	InboundIncomplete InboundState = "incomplete" // package files are missing
-	InboundVerified   InboundState = "verified"   // whole; a person decides
+	InboundIncomplete InboundState = "incomplete"        // package files are missing
+	InboundAwaiting   InboundState = "awaiting approval" // fewer have approved it than its link asks for
+	InboundNeedsInput InboundState = "needs input"       // it asks for values that this space does not have; may be accepted
+	InboundVerified   InboundState = "verified"          // a person decides
 	InboundAccepted   InboundState = "accepted"
 	InboundRejected   InboundState = "rejected"
 	InboundSuperseded InboundState = "superseded" // a later release of the project came whole
+	InboundRecalled   InboundState = "recalled"   // its sender withdrew it before anybody decided
 )
+
+// Undecided are the states of a whole release that waits for people.
+var Undecided = []InboundState{InboundAwaiting, InboundNeedsInput, InboundVerified}
 
 // WantState is where a package file that an inbound release needs stands.
 type WantState = string
@@ -59,18 +67,34 @@ type Inbound struct {
 	DecidedBy     string
 	Missing       int // package files that are not here yet
 	Wanted        int
+	Approvals     int // by people who may count
+	Needed        int // approvals
+	Lacks         int // values that it asks for and that are not here
+	Recall        *Recall
 }
 
-const inboundColumns = `i.id, i.link_id, l.local_name, i.inbox_id, i.release_ulid, i.project_ulid, i.project_name, i.version, i.core_digest, i.promotion_ulid, i.state, i.reason, COALESCE(i.project_id, 0), COALESCE(i.release_id, 0), i.received_at, i.via, i.decided_at, i.decided_by,
-	(SELECT count(*) FROM zone_blob_want w WHERE w.inbound_id = i.id AND w.state = 'missing'), (SELECT count(*) FROM zone_blob_want w WHERE w.inbound_id = i.id)`
-const inboundFrom = `inbound i JOIN zone_link l ON l.id = i.link_id`
+// Whole reports whether all of it is here and nobody decided on it.
+func (i Inbound) Whole() bool { return slices.Contains(Undecided, i.State) }
+
+// The stored state is verified for all that are whole and undecided.
+const inboundState = `CASE WHEN i.state <> 'verified' THEN i.state WHEN (SELECT count(*) FROM inbound_approval a WHERE a.inbound_id = i.id) < l.approvals THEN 'awaiting approval' WHEN i.lacks > 0 THEN 'needs input' ELSE 'verified' END`
+const inboundColumns = `i.id, i.link_id, l.local_name, i.inbox_id, i.release_ulid, i.project_ulid, i.project_name, i.version, i.core_digest, i.promotion_ulid, ` + inboundState + `, i.reason, COALESCE(i.project_id, 0), COALESCE(i.release_id, 0), i.received_at, i.via, i.decided_at, i.decided_by,
+	(SELECT count(*) FROM zone_blob_want w WHERE w.inbound_id = i.id AND w.state = 'missing'), (SELECT count(*) FROM zone_blob_want w WHERE w.inbound_id = i.id),
+	(SELECT count(*) FROM inbound_approval a WHERE a.inbound_id = i.id), l.approvals, i.lacks, COALESCE(c.reason, ''), c.at, c.allowed_at, COALESCE(c.allowed_by, ''), COALESCE(c.allowed_why, '')`
+const inboundFrom = `inbound i JOIN zone_link l ON l.id = i.link_id LEFT JOIN zone_recall c ON c.link_id = i.link_id AND c.release_ulid = i.release_ulid`
 
 func scanInbound(scan func(...any) error) (Inbound, error) {
 	var i Inbound
+	var c Recall
 	var received string
-	var decided nullText
-	err := scan(&i.ID, &i.LinkID, &i.LinkName, &i.InboxID, &i.ReleaseULID, &i.ProjectULID, &i.ProjectName, &i.Version, &i.CoreDigest, &i.PromotionULID, &i.State, &i.Reason, &i.ProjectID, &i.ReleaseID, &received, &i.Via, &decided, &i.DecidedBy, &i.Missing, &i.Wanted)
+	var decided, recalled, allowed nullText
+	err := scan(&i.ID, &i.LinkID, &i.LinkName, &i.InboxID, &i.ReleaseULID, &i.ProjectULID, &i.ProjectName, &i.Version, &i.CoreDigest, &i.PromotionULID, &i.State, &i.Reason, &i.ProjectID, &i.ReleaseID, &received, &i.Via, &decided, &i.DecidedBy, &i.Missing, &i.Wanted,
+		&i.Approvals, &i.Needed, &i.Lacks, &c.Reason, &recalled, &allowed, &c.AllowedBy, &c.AllowedWhy)
 	i.ReceivedAt, i.DecidedAt = parseTime(received), parseTimePtr(decided)
+	if at := parseTimePtr(recalled); at != nil {
+		c.At, c.AllowedAt = *at, parseTimePtr(allowed)
+		i.Recall = &c
+	}
 	return i, err
 }
 
@@ -86,6 +110,15 @@ type InboundInput struct {
 	PromotionULID string
 	Via           string
 	Packages      []packages.Blob
+	Asks          []string // names of its variable templates without a default
+}
+
+// importer is who brought it by hand.
+func (in InboundInput) importer(a Actor) string {
+	if in.Via == "link" {
+		return ""
+	}
+	return a.ID
 }
 
 // AddInbound puts a verified bundle into the inbox of people. The same release again is
@@ -107,7 +140,10 @@ func (tx *Tx) AddInbound(in InboundInput) (Inbound, error) {
 	if old, err := scanInbound(tx.queryRow(`SELECT `+inboundColumns+` FROM `+inboundFrom+` WHERE i.link_id = ? AND i.release_ulid = ?`, int64(in.Link), in.ReleaseULID).Scan); err == nil {
 		if old.State == InboundRejected {
 			// Sent again as a new promotion, it is up for a new decision.
-			if err := tx.update(`UPDATE inbound SET state = 'verified', reason = '', decided_at = NULL, decided_by = '', promotion_ulid = ?, inbox_id = ? WHERE id = ?`, in.PromotionULID, in.Inbox, int64(old.ID)); err != nil {
+			if err := tx.update(`UPDATE inbound SET state = 'verified', reason = '', decided_at = NULL, decided_by = '', promotion_ulid = ?, inbox_id = ?, imported_by = ? WHERE id = ?`, in.PromotionULID, in.Inbox, in.importer(tx.Actor), int64(old.ID)); err != nil {
+				return old, err
+			}
+			if _, err := tx.exec(`DELETE FROM inbound_approval WHERE inbound_id = ?`, int64(old.ID)); err != nil {
 				return old, err
 			}
 			return tx.completeness(old.ID)
@@ -115,8 +151,12 @@ func (tx *Tx) AddInbound(in InboundInput) (Inbound, error) {
 		tx.record(Event{Category: "BundleReceivedAgain", Entity: "inbound", EntityID: old.ID.String(), Reference: in.PromotionULID, Message: fmt.Sprintf("Release %s of %s was received again from %s", in.Version, in.ProjectName, l.LocalName)})
 		return old, nil
 	}
-	n, err := tx.insert(`INSERT INTO inbound (link_id, inbox_id, release_ulid, project_ulid, project_name, version, core_digest, promotion_ulid, state, received_at, via) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'incomplete', ?, ?)`,
-		int64(in.Link), in.Inbox, in.ReleaseULID, in.ProjectULID, in.ProjectName, in.Version, in.CoreDigest, in.PromotionULID, formatTime(tx.Now), in.Via)
+	asks, err := json.Marshal(append([]string{}, in.Asks...))
+	if err != nil {
+		return Inbound{}, err
+	}
+	n, err := tx.insert(`INSERT INTO inbound (link_id, inbox_id, release_ulid, project_ulid, project_name, version, core_digest, promotion_ulid, state, received_at, via, asks, imported_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'incomplete', ?, ?, ?, ?)`,
+		int64(in.Link), in.Inbox, in.ReleaseULID, in.ProjectULID, in.ProjectName, in.Version, in.CoreDigest, in.PromotionULID, formatTime(tx.Now), in.Via, string(asks), in.importer(tx.Actor))
 	if err != nil {
 		return Inbound{}, err
 	}
@@ -127,6 +167,13 @@ func (tx *Tx) AddInbound(in InboundInput) (Inbound, error) {
 		}
 	}
 	tx.record(Event{Category: "BundleReceived", Entity: "inbound", EntityID: InboundID(n).String(), Reference: in.PromotionULID, Message: fmt.Sprintf("Release %s of %s came from %s by %s and its signature holds (core %s)", in.Version, in.ProjectName, l.LocalName, in.Via, in.CoreDigest)})
+	if i, err := tx.inbound(InboundID(n)); err != nil {
+		return i, err
+	} else if i.Recall != nil {
+		if err := tx.recalled(i); err != nil {
+			return i, err
+		}
+	}
 	return tx.completeness(InboundID(n))
 }
 
@@ -138,6 +185,9 @@ func (tx *Tx) completeness(id InboundID) (Inbound, error) {
 	}
 	if i.State == InboundIncomplete && i.Missing == 0 {
 		if err := tx.update(`UPDATE inbound SET state = 'verified' WHERE id = ?`, int64(id)); err != nil {
+			return i, err
+		}
+		if err := tx.countLacks(id, i.LinkID, i.ProjectULID); err != nil {
 			return i, err
 		}
 		// An earlier release of the same project that nobody decided on is not needed any more.
@@ -154,6 +204,55 @@ func (tx *Tx) completeness(id InboundID) (Inbound, error) {
 	}
 	tx.changed("promotions", "inbox")
 	return tx.inbound(id)
+}
+
+// countLacks works out how many of the values that a release asks for are not set in its
+// project here, which may not exist yet, for any environment. Where they are missing for
+// one is told when it is deployed there.
+func (tx *Tx) countLacks(id InboundID, link LinkID, projectULID string) error {
+	var asks []string
+	text, err := one[string](tx.ReadTx, `SELECT asks FROM inbound WHERE id = ?`, int64(id))
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(text), &asks); err != nil {
+		return fmt.Errorf("read what is asked for: %w", err)
+	}
+	var have variables.Set
+	if len(asks) > 0 {
+		p, err := scanProject(tx.queryRow(`SELECT `+projectColumns+` FROM project WHERE link_id = ? AND remote_ulid = ?`, int64(link), projectULID).Scan)
+		if err == nil {
+			have, _, err = documentAs[variables.Set](tx.ReadTx, p.variables)
+		}
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+	}
+	lacks := 0
+	for _, name := range asks {
+		if !slices.ContainsFunc(have.Variables, func(v variables.Variable) bool { return strings.EqualFold(v.Name, name) }) {
+			lacks++
+		}
+	}
+	return tx.update(`UPDATE inbound SET lacks = ? WHERE id = ?`, lacks, int64(id))
+}
+
+// valuesChanged looks again at what waits for values of a remote project.
+func (tx *Tx) valuesChanged(p Project) error {
+	waiting, err := list(tx.ReadTx, func(scan func(...any) error) (InboundID, error) {
+		var id InboundID
+		return id, scan(&id)
+	}, `SELECT id FROM inbound WHERE link_id = ? AND project_ulid = ? AND state = 'verified'`, int64(p.LinkID), p.RemoteULID)
+	if err != nil {
+		return err
+	}
+	for _, id := range waiting {
+		if err := tx.countLacks(id, p.LinkID, p.RemoteULID); err != nil {
+			return err
+		}
+		tx.changed("inbox")
+	}
+	return nil
 }
 
 // Wanted is a package file that an inbound release of a link needs.
@@ -234,222 +333,22 @@ func (tx *ReadTx) Inbound(id InboundID) (Inbound, error) {
 	return i, nil
 }
 
-// Inbox lists what came and the actor may see, newest first; state "" is all.
-func (tx *ReadTx) Inbox(state string, take int) ([]Inbound, error) {
+// Inbox lists what came and the actor may see, newest first: what is in one of the
+// states, or all.
+func (tx *ReadTx) Inbox(take int, states ...InboundState) ([]Inbound, error) {
 	sight, err := tx.sight(access.ReleaseView)
 	if err != nil {
 		return nil, err
 	}
-	found, err := list(tx, scanInbound, `SELECT `+inboundColumns+` FROM `+inboundFrom+` WHERE ?1 = '' OR i.state = ?1 ORDER BY i.id DESC LIMIT ?2`, state, take)
+	wanted, err := json.Marshal(append([]string{}, states...))
+	if err != nil {
+		return nil, err
+	}
+	found, err := list(tx, scanInbound, `SELECT `+inboundColumns+` FROM `+inboundFrom+` WHERE ?1 = '[]' OR `+inboundState+` IN (SELECT value FROM json_each(?1)) ORDER BY i.id DESC LIMIT ?2`, string(wanted), take)
 	if err != nil {
 		return nil, err
 	}
 	return seen(sight, found, func(i Inbound) (ProjectID, EnvironmentID) { return i.ProjectID, 0 })
-}
-
-// Acceptance is a verified bundle, opened, with the choices of whoever accepts it.
-type Acceptance struct {
-	Inbound     InboundID
-	LifecycleID LifecycleID    // of the remote project; 0: the default or what it has
-	GroupID     ProjectGroupID // 0: the default or what it has
-	Description string
-	Notes       string
-	Process     steps.Process
-	Secrets     map[string]string // of the process, by path
-	Variables   []OpenVariable
-	Templates   []VariableTemplate
-	Packages    []ReleasePackage
-	Values      map[EnvironmentID]map[string]string // of templates
-}
-
-// AcceptInbound makes the release of the remote project. It needs BundleApprove. The
-// project is created at the first acceptance. Errors: [errs.Blocked] when package files
-// are missing or it was decided already.
-func (tx *Tx) AcceptInbound(in Acceptance) (Release, error) {
-	if err := tx.require(access.BundleApprove, access.Scope{}); err != nil {
-		return Release{}, err
-	}
-	i, err := tx.inbound(in.Inbound)
-	if err != nil {
-		return Release{}, err
-	}
-	switch i.State {
-	case InboundVerified:
-	case InboundIncomplete:
-		return Release{}, errs.New(errs.Blocked, "%d of %d package files of this release are not here yet.", i.Missing, i.Wanted).WithHint("Wait for the link, or bring them as files.")
-	default:
-		return Release{}, errs.New(errs.Stale, "This release is %s already.", i.State)
-	}
-	l, err := tx.link(i.LinkID)
-	if err != nil {
-		return Release{}, err
-	}
-	if err := l.Trusted(); err != nil {
-		return Release{}, err
-	}
-	p, err := tx.remoteProject(l, i, in)
-	if err != nil {
-		return Release{}, err
-	}
-	r, err := tx.remoteRelease(p, l, i, in)
-	if err != nil {
-		return Release{}, err
-	}
-	for e, values := range in.Values {
-		if err := tx.SetTemplateValues(p.ID, e, in.Templates, values); err != nil {
-			return Release{}, err
-		}
-	}
-	err = tx.update(`UPDATE inbound SET state = 'accepted', project_id = ?, release_id = ?, decided_at = ?, decided_by = ? WHERE id = ?`, int64(p.ID), int64(r.ID), formatTime(tx.Now), tx.Actor.Name, int64(i.ID))
-	if err != nil {
-		return Release{}, err
-	}
-	tx.record(Event{Category: "BundleAccepted", Entity: "inbound", EntityID: i.ID.String(), ProjectID: p.ID, Reference: i.PromotionULID, Message: fmt.Sprintf("Release %s of %s was accepted (core %s)", i.Version, p.Name, i.CoreDigest)})
-	tx.changed("promotions", "inbox", "dashboard", "project/"+p.ID.String(), TopicLinks)
-	return r, nil
-}
-
-func (tx *Tx) remoteProject(l Link, i Inbound, in Acceptance) (Project, error) {
-	p, err := scanProject(tx.queryRow(`SELECT `+projectColumns+` FROM project WHERE link_id = ? AND remote_ulid = ?`, int64(l.ID), i.ProjectULID).Scan)
-	if err == nil {
-		if in.LifecycleID != 0 && in.LifecycleID != p.LifecycleID {
-			if err := tx.update(`UPDATE project SET lifecycle_id = ? WHERE id = ?`, int64(in.LifecycleID), int64(p.ID)); err != nil {
-				return p, err
-			}
-		}
-		settings := p.Settings
-		settings.Templates = in.Templates
-		b, err := json.Marshal(settings)
-		if err != nil {
-			return p, err
-		}
-		if err := tx.update(`UPDATE project SET settings = ?, remote_name = ?, updated_at = ?, updated_by = ? WHERE id = ?`, string(b), i.ProjectName, formatTime(tx.Now), tx.Actor.Name, int64(p.ID)); err != nil {
-			return p, err
-		}
-		return tx.project(p.ID)
-	}
-	if errs.KindOf(notFound(err, "project", "")) != errs.NotFound {
-		return p, err
-	}
-	input := ProjectInput{Name: l.LocalName + ": " + i.ProjectName, Description: in.Description, GroupID: in.GroupID, LifecycleID: in.LifecycleID}
-	input.Settings.Templates = in.Templates
-	if input.GroupID == 0 {
-		if input.GroupID, err = one[ProjectGroupID](tx.ReadTx, `SELECT id FROM project_group ORDER BY is_default DESC, id LIMIT 1`); err != nil {
-			return p, err
-		}
-	}
-	if input.LifecycleID == 0 {
-		if input.LifecycleID, err = one[LifecycleID](tx.ReadTx, `SELECT id FROM lifecycle ORDER BY is_default DESC, id LIMIT 1`); err != nil {
-			return p, err
-		}
-	}
-	return tx.createProject(input, remoteOrigin{link: l.ID, ulid: i.ProjectULID, name: i.ProjectName})
-}
-
-func (tx *Tx) remoteRelease(p Project, l Link, i Inbound, in Acceptance) (Release, error) {
-	process := in.Process.Clone()
-	err := process.MapSecrets(func(path string, v steps.PropertyValue) (steps.PropertyValue, error) {
-		text, ok := in.Secrets[path]
-		if !v.HasValue || !ok {
-			v.HasValue, v.Secret, v.NewValue = false, 0, nil
-			return v, nil
-		}
-		id, err := tx.putSecret(text)
-		v.Secret, v.NewValue = int64(id), nil
-		return v, err
-	})
-	if err != nil {
-		return Release{}, err
-	}
-	body, err := json.Marshal(process)
-	if err != nil {
-		return Release{}, err
-	}
-	processHash, err := tx.putSnapshot(kindProcess, body)
-	if err != nil {
-		return Release{}, err
-	}
-	set := variables.Set{Variables: []variables.Variable{}}
-	for _, v := range in.Variables {
-		stored := v.Variable
-		stored.Origin = l.LocalName
-		if stored.IsSensitive {
-			id, err := tx.putSecret(v.Plain)
-			if err != nil {
-				return Release{}, err
-			}
-			stored.Secret, stored.Value = int64(id), nil
-		}
-		set.Variables = append(set.Variables, stored)
-	}
-	set.Normalize(tx.phaseID())
-	if err := set.Validate(); err != nil {
-		return Release{}, err
-	}
-	if body, err = json.Marshal(set); err != nil {
-		return Release{}, err
-	}
-	variableHash, err := tx.putSnapshot(kindVariables, body)
-	if err != nil {
-		return Release{}, err
-	}
-	channel, err := tx.DefaultChannel(p.ID)
-	if err != nil {
-		return Release{}, err
-	}
-	v, err := versions.Parse(i.Version)
-	if err != nil {
-		return Release{}, err
-	}
-	version, key := i.Version, v.SortKey()
-	// Another release with the same number (deleted and made again at its owner) stays
-	// apart and says so.
-	for n := 2; ; n++ {
-		other, err := tx.releaseByKey(p.ID, key)
-		if errs.KindOf(err) == errs.NotFound {
-			break
-		}
-		if err != nil {
-			return Release{}, err
-		}
-		if other.ULID == i.ReleaseULID {
-			return other, nil
-		}
-		base, _, _ := strings.Cut(i.Version, "+")
-		version = fmt.Sprintf("%s+%d", base, n)
-		key = fmt.Sprintf("%s+%d", v.SortKey(), n)
-	}
-	r := Release{ULID: i.ReleaseULID, ProjectID: p.ID, ChannelID: channel.ID, Version: version, Notes: in.Notes, ProcessHash: processHash, VariableHash: variableHash, Templates: in.Templates, CoreDigest: i.CoreDigest,
-		AssembledAt: tx.Now, AssembledBy: l.LocalName, Packages: in.Packages}
-	if r.ID, err = tx.insertRelease(r, key); err != nil {
-		return Release{}, err
-	}
-	tx.changed("releases")
-	return tx.release(r.ID)
-}
-
-// RejectInbound refuses a release with a reason that its sender hears. It needs
-// BundleApprove.
-func (tx *Tx) RejectInbound(id InboundID, reason string) (Inbound, error) {
-	if err := tx.require(access.BundleApprove, access.Scope{}); err != nil {
-		return Inbound{}, err
-	}
-	i, err := tx.inbound(id)
-	if err != nil {
-		return i, err
-	}
-	if i.State != InboundVerified && i.State != InboundIncomplete {
-		return i, errs.New(errs.Stale, "This release is %s already.", i.State)
-	}
-	if strings.TrimSpace(reason) == "" || len(reason) > 2000 {
-		return i, &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "Reason", Message: "Say why, in at most 2,000 characters: whoever sent it will read it."}}}
-	}
-	if err := tx.update(`UPDATE inbound SET state = 'rejected', reason = ?, decided_at = ?, decided_by = ? WHERE id = ?`, reason, formatTime(tx.Now), tx.Actor.Name, int64(id)); err != nil {
-		return i, err
-	}
-	tx.record(Event{Category: "BundleRejected", Entity: "inbound", EntityID: id.String(), Reference: i.PromotionULID, Message: fmt.Sprintf("Release %s of %s was rejected: %s", i.Version, i.ProjectName, reason)})
-	tx.changed("promotions", "inbox", TopicLinks)
-	return tx.inbound(id)
 }
 
 // InboundByRelease finds the entry of a release of a link.

@@ -45,6 +45,7 @@ type Link struct {
 	AcceptBundles    bool
 	SendReceipts     string // none, state, summary
 	AcceptReceipts   bool
+	Approvals        int // people who must approve a release from there before another accepts it
 	State            LinkState
 	Reason           string
 	ConfirmedHow     string
@@ -107,14 +108,14 @@ type LinkInput struct {
 	ConfirmedHow   string
 }
 
-const linkColumns = `id, ulid, local_name, slug, peer_space, peer_identity, peer_name, card, card_number, mode, address, server_pin, send_bundles, accept_bundles, send_receipts, accept_receipts, state, reason, confirmed_how,
+const linkColumns = `id, ulid, local_name, slug, peer_space, peer_identity, peer_name, card, card_number, mode, address, server_pin, send_bundles, accept_bundles, send_receipts, accept_receipts, approvals, state, reason, confirmed_how,
 	next_seq, last_digest, their_incarnation, their_upto, acked_upto, last_contact_at, last_error, attempts, next_at, created_at, updated_by`
 
 func scanLink(scan func(...any) error) (Link, error) {
 	var l Link
 	var contact, next nullText
 	var created string
-	err := scan(&l.ID, &l.ULID, &l.LocalName, &l.Slug, &l.PeerSpace, &l.PeerIdentity, &l.PeerName, &l.Card, &l.CardNumber, &l.Mode, &l.Address, &l.ServerPin, &l.SendBundles, &l.AcceptBundles, &l.SendReceipts, &l.AcceptReceipts, &l.State, &l.Reason, &l.ConfirmedHow,
+	err := scan(&l.ID, &l.ULID, &l.LocalName, &l.Slug, &l.PeerSpace, &l.PeerIdentity, &l.PeerName, &l.Card, &l.CardNumber, &l.Mode, &l.Address, &l.ServerPin, &l.SendBundles, &l.AcceptBundles, &l.SendReceipts, &l.AcceptReceipts, &l.Approvals, &l.State, &l.Reason, &l.ConfirmedHow,
 		&l.NextSeq, &l.LastDigest, &l.TheirIncarnation, &l.TheirUpTo, &l.AckedUpTo, &contact, &l.LastError, &l.Attempts, &next, &created, &l.UpdatedBy)
 	l.LastContactAt, l.NextAt, l.CreatedAt = parseTimePtr(contact), parseTimePtr(next), parseTime(created)
 	return l, err
@@ -165,13 +166,13 @@ func (tx *Tx) CreateLink(in LinkInput) (Link, error) {
 	return tx.linkChanged(LinkID(n), "LinkCreated", "was linked")
 }
 
-func (tx *Tx) linkChanged(id LinkID, category, what string) (Link, error) {
+func (tx *Tx) linkChanged(id LinkID, category, what string, changes ...Change) (Link, error) {
 	l, err := tx.link(id)
 	if err != nil {
 		return l, err
 	}
-	tx.record(Event{Category: category, Entity: "link", EntityID: id.String(), Reference: l.PeerSpace, Message: fmt.Sprintf("The space %s %s", l.LocalName, what)})
-	tx.changed("links", "link/"+id.String(), TopicLinks)
+	tx.record(Event{Category: category, Entity: "link", EntityID: id.String(), Reference: l.PeerSpace, Message: fmt.Sprintf("The space %s %s", l.LocalName, what), Changes: changes})
+	tx.changed("links", "inbox", "link/"+id.String(), TopicLinks)
 	return l, nil
 }
 
@@ -215,6 +216,7 @@ type LinkFlows struct {
 	AcceptBundles  bool
 	SendReceipts   string
 	AcceptReceipts bool
+	Approvals      int
 }
 
 // UpdateLink changes the local name and what may flow. It needs LinkAdminister.
@@ -229,15 +231,28 @@ func (tx *Tx) UpdateLink(id LinkID, in LinkFlows) (Link, error) {
 	var c errs.Check
 	checkName(&c, "LocalName", in.LocalName, 50)
 	c.Require(in.SendReceipts == "none" || in.SendReceipts == "state" || in.SendReceipts == "summary", "SendReceipts", "Receipts are sent at the level none, state or summary.")
+	c.Require(in.Approvals >= 0 && in.Approvals <= 9, "Approvals", "Between 0 and 9 people can be asked to approve.")
 	if err := c.Err(); err != nil {
 		return old, err
 	}
-	err = tx.update(`UPDATE zone_link SET local_name = ?, send_bundles = ?, accept_bundles = ?, send_receipts = ?, accept_receipts = ?, updated_at = ?, updated_by = ? WHERE id = ?`,
-		in.LocalName, in.SendBundles, in.AcceptBundles, in.SendReceipts, in.AcceptReceipts, formatTime(tx.Now), tx.Actor.Name, int64(id))
+	err = tx.update(`UPDATE zone_link SET local_name = ?, send_bundles = ?, accept_bundles = ?, send_receipts = ?, accept_receipts = ?, approvals = ?, updated_at = ?, updated_by = ? WHERE id = ?`,
+		in.LocalName, in.SendBundles, in.AcceptBundles, in.SendReceipts, in.AcceptReceipts, in.Approvals, formatTime(tx.Now), tx.Actor.Name, int64(id))
 	if err != nil {
 		return old, taken(err, "LocalName", "A link named '%s' already exists.", in.LocalName)
 	}
-	return tx.linkChanged(id, "LinkModified", "may exchange other things now")
+	var what []Change
+	say := func(field string, before, after any) {
+		if before != after {
+			what = append(what, Change{Field: field, Before: fmt.Sprint(before), After: fmt.Sprint(after)})
+		}
+	}
+	say("LocalName", old.LocalName, in.LocalName)
+	say("SendBundles", old.SendBundles, in.SendBundles)
+	say("AcceptBundles", old.AcceptBundles, in.AcceptBundles)
+	say("SendReceipts", old.SendReceipts, in.SendReceipts)
+	say("AcceptReceipts", old.AcceptReceipts, in.AcceptReceipts)
+	say("Approvals", old.Approvals, in.Approvals)
+	return tx.linkChanged(id, "LinkModified", "may exchange other things now", what...)
 }
 
 // RenewCard stores a newer card of the peer. Only the server does it.

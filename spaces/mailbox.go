@@ -25,6 +25,7 @@ type Place struct {
 const (
 	MessageBundle  = "bundle"
 	MessageReceipt = "receipt"
+	MessageRecall  = "recall"
 )
 
 // OutboxState is where a message on its way out stands.

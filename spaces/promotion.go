@@ -31,6 +31,7 @@ const (
 	PromotionDeploying  PromotionState = "deploying"
 	PromotionDeployed   PromotionState = "deployed"
 	PromotionFailed     PromotionState = "failed" // to be prepared, or its deployment there
+	PromotionRecalled   PromotionState = "recalled" // by us, and the other side has said so
 )
 
 // Promotion is a release on its way to another space.
@@ -53,16 +54,29 @@ type Promotion struct {
 	CreatedAt   time.Time
 	CreatedBy   string
 	UpdatedAt   time.Time
+	Recalled    *PromotionRecall
 }
 
-const promotionColumns = `p.id, p.ulid, p.link_id, l.local_name, p.project_id, p.release_id, p.release_ulid, p.version, p.core_digest, p.digest, p.state, p.reason, p.by_hand, p.bytes_total, p.bytes_sent, p.created_at, p.created_by, p.updated_at`
+// PromotionRecall is our withdrawal of a promoted release.
+type PromotionRecall struct {
+	Reason, By string
+	At         time.Time
+}
+
+const promotionColumns = `p.id, p.ulid, p.link_id, l.local_name, p.project_id, p.release_id, p.release_ulid, p.version, p.core_digest, p.digest, p.state, p.reason, p.by_hand, p.bytes_total, p.bytes_sent, p.created_at, p.created_by, p.updated_at, p.recall_reason, p.recalled_at, p.recalled_by`
 const promotionFrom = `promotion p JOIN zone_link l ON l.id = p.link_id`
 
 func scanPromotion(scan func(...any) error) (Promotion, error) {
 	var p Promotion
 	var created, updated string
-	err := scan(&p.ID, &p.ULID, &p.LinkID, &p.LinkName, &p.ProjectID, &p.ReleaseID, &p.ReleaseULID, &p.Version, &p.CoreDigest, &p.Digest, &p.State, &p.Reason, &p.ByHand, &p.BytesTotal, &p.BytesSent, &created, &p.CreatedBy, &updated)
+	var recalled nullText
+	var c PromotionRecall
+	err := scan(&p.ID, &p.ULID, &p.LinkID, &p.LinkName, &p.ProjectID, &p.ReleaseID, &p.ReleaseULID, &p.Version, &p.CoreDigest, &p.Digest, &p.State, &p.Reason, &p.ByHand, &p.BytesTotal, &p.BytesSent, &created, &p.CreatedBy, &updated, &c.Reason, &recalled, &c.By)
 	p.CreatedAt, p.UpdatedAt = parseTime(created), parseTime(updated)
+	if at := parseTimePtr(recalled); at != nil {
+		c.At = *at
+		p.Recalled = &c
+	}
 	return p, err
 }
 
@@ -103,6 +117,11 @@ func (tx *Tx) CreatePromotion(release ReleaseID, link LinkID, byHand bool) (Prom
 	}
 	if l.Mode == ModeByHand {
 		byHand = true
+	}
+	if recalled, err := one[bool](tx.ReadTx, `SELECT EXISTS (SELECT 1 FROM promotion WHERE release_id = ? AND link_id = ? AND recalled_at IS NOT NULL)`, int64(r.ID), int64(link)); err != nil {
+		return Promotion{}, err
+	} else if recalled {
+		return Promotion{}, errs.New(errs.Blocked, "Release %s was recalled from '%s'.", r.Version, l.LocalName).WithHint("Create a new release.")
 	}
 	progress, err := tx.progress(p, r)
 	if err != nil {

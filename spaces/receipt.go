@@ -116,7 +116,7 @@ func (tx *Tx) foldPromotion(link LinkID, releaseULID string) error {
 	}
 	state, reason := "", ""
 	for _, f := range facts {
-		next := map[string]PromotionState{"received": PromotionDelivered, "accepted": PromotionAccepted, "rejected": PromotionRejected, "superseded": PromotionSuperseded, "refused": PromotionRefused, "deployment-queued": PromotionDeploying, "deployment-started": PromotionDeploying, "deployment-succeeded": PromotionDeployed, "deployment-failed": PromotionFailed, "deployment-canceled": PromotionAccepted}[f.kind]
+		next := map[string]PromotionState{"received": PromotionDelivered, "accepted": PromotionAccepted, "rejected": PromotionRejected, "superseded": PromotionSuperseded, "recalled": PromotionRecalled, "refused": PromotionRefused, "deployment-queued": PromotionDeploying, "deployment-started": PromotionDeploying, "deployment-succeeded": PromotionDeployed, "deployment-failed": PromotionFailed, "deployment-canceled": PromotionAccepted}[f.kind]
 		if next != "" {
 			state, reason = next, f.reason
 		}
@@ -182,7 +182,7 @@ func (tx *ReadTx) ReceiptFacts(limit int) (facts []ReceiptFact, position int64, 
 	if err != nil {
 		return nil, 0, err
 	}
-	kinds := map[string]string{"BundleReceived": "received", "BundleAccepted": "accepted", "BundleRejected": "rejected", "BundleSuperseded": "superseded", "DeploymentStarted": "deployment-started", "DeploymentSucceeded": "deployment-succeeded", "DeploymentFailed": "deployment-failed", "DeploymentCanceled": "deployment-canceled"}
+	kinds := map[string]string{"BundleReceived": "received", "BundleAccepted": "accepted", "BundleRejected": "rejected", "BundleSuperseded": "superseded", "BundleRecalled": "recalled", "DeploymentStarted": "deployment-started", "DeploymentSucceeded": "deployment-succeeded", "DeploymentFailed": "deployment-failed", "DeploymentCanceled": "deployment-canceled"}
 	for _, e := range events {
 		position = int64(e.id)
 		kind, ok := kinds[e.category]
@@ -207,7 +207,7 @@ func (tx *ReadTx) ReceiptFacts(limit int) (facts []ReceiptFact, position int64, 
 func (tx *ReadTx) receiptFact(kind, entity string) (ReceiptFact, error) {
 	f := ReceiptFact{Kind: kind}
 	if n, ok := cutID(prefixInbound, entity); ok {
-		return f, tx.queryRow(`SELECT i.link_id, i.promotion_ulid, i.release_ulid, i.core_digest, CASE WHEN ?2 = 'rejected' THEN i.reason ELSE '' END, l.send_receipts FROM inbound i JOIN zone_link l ON l.id = i.link_id WHERE i.id = ?1`, n, kind).
+		return f, tx.queryRow(`SELECT i.link_id, i.promotion_ulid, i.release_ulid, i.core_digest, CASE ?2 WHEN 'rejected' THEN i.reason WHEN 'recalled' THEN COALESCE((SELECT 'It is deployed to ' || group_concat(e.name, ', ') || '.' FROM current_deployment c JOIN deployment d ON d.id = c.deployment_id JOIN environment e ON e.id = c.environment_id WHERE d.release_id = i.release_id), 'It is deployed nowhere.') ELSE '' END, l.send_receipts FROM inbound i JOIN zone_link l ON l.id = i.link_id WHERE i.id = ?1`, n, kind).
 			Scan(&f.LinkID, &f.PromotionULID, &f.ReleaseULID, &f.CoreDigest, &f.Reason, &f.Level)
 	}
 	n, _ := cutID(prefixDeployment, entity)

@@ -162,6 +162,11 @@ func (tx *Tx) SaveVariables(project ProjectID, version int64, in variables.Set) 
 	}
 	tx.record(Event{Category: "Modified", Entity: "variables", EntityID: VariableSetID(project), ProjectID: project, Message: fmt.Sprintf("Variables of %s were changed", p.Name), Changes: what})
 	tx.changed("project/" + project.String())
+	if p.IsRemote() {
+		if err := tx.valuesChanged(p); err != nil {
+			return VariableSet{}, err
+		}
+	}
 	return tx.Variables(project)
 }
 

@@ -396,7 +396,7 @@ func TestRejectionFlowsBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if in := prod.take(t, dev.export(t, again)); in.State != "verified" {
+	if in := prod.take(t, dev.export(t, again)); in.State != "needs input" {
 		t.Errorf("promoted anew it is %s", in.State)
 	}
 }
@@ -424,7 +424,7 @@ func TestTwiceIsOnce(t *testing.T) {
 	}
 	group.Wait()
 	prod.inbox(t, "1.0.0")
-	if n := len(view(prod, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox("", 10) })); n != 1 {
+	if n := len(view(prod, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox(10) })); n != 1 {
 		t.Errorf("%d entries in the inbox", n)
 	}
 	count := func(category string) int {
@@ -479,7 +479,7 @@ func TestPackagesComeFromAnywhere(t *testing.T) {
 		t.Error("other bytes under the right name were taken")
 	}
 	push("SomethingElse", "package one")
-	if state() != "verified" {
+	if state() != "needs input" {
 		t.Error("the right bytes under another name were not taken")
 	}
 	// By a bundle with it, after one without.
@@ -487,7 +487,7 @@ func TestPackagesComeFromAnywhere(t *testing.T) {
 	if in := prod.take(t, light(second)); in.State != "incomplete" {
 		t.Errorf("%+v", in)
 	}
-	if in := prod.take(t, dev.export(t, second)); in.State != "verified" {
+	if in := prod.take(t, dev.export(t, second)); in.State != "needs input" {
 		t.Errorf("%+v", in)
 	}
 }
@@ -503,7 +503,7 @@ func TestBundleForSomebodyElse(t *testing.T) {
 		if _, err := z.service.Import(ctx, z.space, spacetest.Manager(), bytes.NewReader(file)); !errors.Is(err, errs.Invalid) || !strings.Contains(err.Error(), "another space") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if n := len(view(z, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox("", 10) })); n != 0 {
+		if n := len(view(z, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox(10) })); n != 0 {
 			t.Errorf("%s has it in the inbox", name)
 		}
 		if z == other && bytes.Contains(before, []byte("package one")) != bytes.Contains(files(t, z.space.Dir()), []byte("package one")) {

@@ -73,7 +73,7 @@ func TestQueueIsHeldAndCanceled(t *testing.T) {
 			t.Errorf("canceled after it was delivered: %v", err)
 		}
 		inbox := func() []spaces.Inbound {
-			return view(prod, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox("", 10) })
+			return view(prod, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox(10) })
 		}
 		if all := inbox(); len(all) != 1 {
 			t.Errorf("what was held or canceled has left: %+v", all)
@@ -110,7 +110,7 @@ func TestQueuedMessageIsCarried(t *testing.T) {
 		t.Errorf("%s, handed over %v", m.State, m.HandedOverAt)
 	}
 	in := prod.take(t, file)
-	if in.Version != "1.1.0" || in.State != spaces.InboundVerified {
+	if in.Version != "1.1.0" || in.State != spaces.InboundNeedsInput {
 		t.Errorf("%+v", in)
 	}
 	back(t, prod, there.ID, dev)
@@ -126,7 +126,7 @@ func TestQueuedMessageIsCarried(t *testing.T) {
 	next := dev.promote(t, p, l, "1.2.0", []byte("three"), false)
 	prod.inbox(t, "1.2.0")
 	eventually(t, "the next goes by wire", func() bool { return dev.promotion(next.ID).State == spaces.PromotionDelivered })
-	if n := len(view(prod, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox("", 10) })); n != 2 {
+	if n := len(view(prod, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox(10) })); n != 2 {
 		t.Errorf("%d entries in the inbox", n)
 	}
 }

@@ -223,6 +223,14 @@ func (z *Service) ReceiveMessage(ctx context.Context, s *spaces.Space, link spac
 	}
 	actor := spaces.Server()
 	actor.ID, actor.Name, actor.Via = link.ID.String(), link.LocalName, "link"
+	if bundle.IsRecall(message) {
+		c, err := bundle.VerifyRecall(message, card, s.ULID())
+		if err != nil {
+			return "", err
+		}
+		err = spaces.Do(ctx, s, actor, func(tx *spaces.Tx) error { return takeRecall(tx, link, c, message, "link") })
+		return bundle.Digest(message), errors.Join(err, breakOnFork(ctx, s, link, err))
+	}
 	if len(message) > 0 && message[0] == '{' {
 		r, err := bundle.VerifyReceipt(message, card, s.ULID())
 		if err != nil {

@@ -350,7 +350,7 @@ func allRows(tx *spaces.ReadTx) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	inbox, err := tx.Inbox("", 1000)
+	inbox, err := tx.Inbox(1000)
 	if err != nil {
 		return "", err
 	}

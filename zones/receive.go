@@ -16,12 +16,16 @@ import (
 	"octopuses.dev/octopuses/zones/bundle"
 )
 
-// Import reads a bundle file. Its packages go into the store only once the signature of
-// the bundle holds, each only if its bytes are those that were signed. It needs
-// BundleImport. Importing the same file again changes nothing.
+// Import reads a bundle file, or that of a recall. Packages go into the store only once
+// the signature of the bundle holds, each only if its bytes are those that were signed. It
+// needs BundleImport. Importing the same file again changes nothing.
 func (z *Service) Import(ctx context.Context, s *spaces.Space, actor spaces.Actor, r io.Reader) (spaces.Inbound, error) {
 	if err := requireAny(actor, access.BundleImport); err != nil {
 		return spaces.Inbound{}, err
+	}
+	r, recall := startsWith(r, '{')
+	if recall {
+		return z.importRecall(ctx, s, actor, r)
 	}
 	var link spaces.Link
 	var arrived []packages.Blob
@@ -92,6 +96,11 @@ func (z *Service) take(ctx context.Context, s *spaces.Space, actor spaces.Actor,
 			return spaces.Inbound{}, err
 		}
 		input := spaces.InboundInput{Link: link.ID, Inbox: id, ReleaseULID: p.Release.ID, ProjectULID: p.Project.ID, ProjectName: p.Project.Name, Version: p.Release.Version, CoreDigest: p.Core, PromotionULID: p.Promotion, Via: via}
+		for _, t := range v.Templates {
+			if t.Default == "" {
+				input.Asks = append(input.Asks, t.Name)
+			}
+		}
 		seen := map[string]bool{}
 		for _, pkg := range p.Packages {
 			if !seen[pkg.Digest] {

@@ -63,7 +63,7 @@ func TestRetentionKnowsPromotions(t *testing.T) {
 		t.Fatalf("after retention it cannot be carried: %v", err)
 	}
 	in, err := prod.service.Import(ctx, prod.space, manager, &file)
-	if err != nil || in.State != spaces.InboundVerified {
+	if err != nil || !in.Whole() {
 		t.Fatalf("%+v, %v", in, err)
 	}
 	came, err := prod.service.Accept(ctx, prod.space, manager, in.ID, zones.AcceptInput{})

@@ -81,7 +81,7 @@ func TestNothingBeforeConfirmation(t *testing.T) {
 	if _, err := prod.service.Import(ctx, prod.space, manager, bytes.NewReader(file)); !errors.Is(err, errs.Blocked) || !strings.Contains(err.Error(), "awaiting confirmation") {
 		t.Errorf("imported over an unconfirmed link: %v", err)
 	}
-	if n := len(view(prod, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox("", 10) })); n != 0 {
+	if n := len(view(prod, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox(10) })); n != 0 {
 		t.Errorf("%d entries in the inbox", n)
 	}
 	_, devSays := dev.card()

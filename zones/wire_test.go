@@ -85,7 +85,7 @@ func (z *zone) inbox(t testing.TB, version string) spaces.Inbound {
 	t.Helper()
 	var in spaces.Inbound
 	eventually(t, version+" is in the inbox", func() bool {
-		for _, x := range view(z, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox("verified", 10) }) {
+		for _, x := range view(z, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox(10, spaces.Undecided...) }) {
 			if x.Version == version {
 				in = x
 				return true
@@ -307,7 +307,7 @@ func TestForksBreakTheLink(t *testing.T) {
 	if l.State != spaces.LinkBroken {
 		t.Errorf("the link is %s", l.State)
 	}
-	if n := len(view(prod, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox("", 10) })); n != 1 {
+	if n := len(view(prod, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox(10) })); n != 1 {
 		t.Errorf("%d entries in the inbox", n)
 	}
 }

@@ -19,6 +19,7 @@ func linkRoutes() []Row {
 		post("/zones/links/trust", InSpace, access.LinkAdminister, zoneTrust),
 		post("/zones/links/invite", InSpace, access.LinkAdminister, zoneInvite),
 		post("/zones/links/join", InSpace, access.LinkAdminister, zoneJoin),
+		put("/zones/links/:id", InSpace, access.LinkAdminister, zoneLinkUpdate),
 		post("/zones/links/:id/state", InSpace, access.LinkAdminister, zoneLinkState),
 		post("/zones/links/:id/confirm", InSpace, access.LinkAdminister, zoneConfirm),
 	}
@@ -28,7 +29,7 @@ func linkRoutes() []Row {
 type fields map[string]any
 
 func (r *request) link(l spaces.Link) fields {
-	return fields{"Id": l.ID.String(), "Ulid": l.ULID, "Name": l.LocalName, "Slug": l.Slug, "PeerSpace": l.PeerSpace, "PeerName": l.PeerName, "Words": zones.Words(l), "Mode": l.Mode, "Address": l.Address, "SendBundles": l.SendBundles, "AcceptBundles": l.AcceptBundles, "SendReceipts": l.SendReceipts, "AcceptReceipts": l.AcceptReceipts,
+	return fields{"Id": l.ID.String(), "Ulid": l.ULID, "Name": l.LocalName, "Slug": l.Slug, "PeerSpace": l.PeerSpace, "PeerName": l.PeerName, "Words": zones.Words(l), "Mode": l.Mode, "Address": l.Address, "SendBundles": l.SendBundles, "AcceptBundles": l.AcceptBundles, "SendReceipts": l.SendReceipts, "AcceptReceipts": l.AcceptReceipts, "Approvals": l.Approvals,
 		"State": string(l.State), "Reason": l.Reason, "ConfirmedHow": l.ConfirmedHow, "LastContact": l.LastContactAt, "LastError": l.LastError, "Links": links{"Self": r.in("zones", "links", l.ID.String())}}
 }
 
@@ -103,6 +104,44 @@ func zoneJoin(r *request) error {
 func (r *request) linkID() (spaces.LinkID, error) {
 	l, err := view(r, func(tx *spaces.ReadTx) (spaces.Link, error) { return tx.LinkBy(r.param("id")) })
 	return l.ID, err
+}
+
+// zoneLinkUpdate changes the name of a link and what may flow over it; what is left out
+// stays.
+func zoneLinkUpdate(r *request) error {
+	b, err := readJSON[struct {
+		Name, SendReceipts                         *string
+		SendBundles, AcceptBundles, AcceptReceipts *bool
+		Approvals                                  *int
+	}](r)
+	if err != nil {
+		return err
+	}
+	l, err := update(r, func(tx *spaces.Tx) (spaces.Link, error) {
+		l, err := tx.LinkBy(r.param("id"))
+		if err != nil {
+			return l, err
+		}
+		in := spaces.LinkFlows{LocalName: l.LocalName, SendBundles: l.SendBundles, AcceptBundles: l.AcceptBundles, SendReceipts: l.SendReceipts, AcceptReceipts: l.AcceptReceipts, Approvals: l.Approvals}
+		given(b.Name, &in.LocalName)
+		given(b.SendBundles, &in.SendBundles)
+		given(b.AcceptBundles, &in.AcceptBundles)
+		given(b.SendReceipts, &in.SendReceipts)
+		given(b.AcceptReceipts, &in.AcceptReceipts)
+		given(b.Approvals, &in.Approvals)
+		return tx.UpdateLink(l.ID, in)
+	})
+	if err != nil {
+		return err
+	}
+	return r.ok(r.link(l))
+}
+
+// given takes over what a body holds.
+func given[T any](from *T, to *T) {
+	if from != nil {
+		*to = *from
+	}
 }
 
 func zoneLinkState(r *request) error {

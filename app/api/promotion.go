@@ -31,8 +31,12 @@ func promotionRoutes() []Row {
 }
 
 func (r *request) promotion(p spaces.Promotion) fields {
-	return fields{"Id": p.ID.String(), "Ulid": p.ULID, "LinkId": p.LinkID.String(), "LinkName": p.LinkName, "ReleaseId": p.ReleaseID.String(), "ProjectId": p.ProjectID.String(), "Version": p.Version, "CoreDigest": p.CoreDigest, "Digest": p.Digest, "State": p.State, "Reason": p.Reason, "ByHand": p.ByHand, "BytesTotal": p.BytesTotal, "BytesSent": p.BytesSent, "Created": timeText(p.CreatedAt), "CreatedBy": p.CreatedBy,
+	out := fields{"Id": p.ID.String(), "Ulid": p.ULID, "LinkId": p.LinkID.String(), "LinkName": p.LinkName, "ReleaseId": p.ReleaseID.String(), "ProjectId": p.ProjectID.String(), "Version": p.Version, "CoreDigest": p.CoreDigest, "Digest": p.Digest, "State": p.State, "Reason": p.Reason, "ByHand": p.ByHand, "BytesTotal": p.BytesTotal, "BytesSent": p.BytesSent, "Created": timeText(p.CreatedAt), "CreatedBy": p.CreatedBy,
 		"Links": links{"Self": r.in("zones", "promotions", p.ID.String()), "Bundle": r.in("zones", "promotions", p.ID.String(), "bundle")}}
+	if p.Recalled != nil {
+		out["Recalled"] = fields{"Reason": p.Recalled.Reason, "At": timeText(p.Recalled.At), "By": p.Recalled.By}
+	}
+	return out
 }
 
 func zonePromote(r *request) error {
@@ -152,6 +156,10 @@ func zoneExportBundle(r *request) error {
 
 func (r *request) inbound(i spaces.Inbound) fields {
 	out := fields{"Id": i.ID.String(), "LinkId": i.LinkID.String(), "LinkName": i.LinkName, "ReleaseUlid": i.ReleaseULID, "ProjectName": i.ProjectName, "Version": i.Version, "CoreDigest": i.CoreDigest, "Promotion": i.PromotionULID, "State": i.State, "Reason": i.Reason, "Received": timeText(i.ReceivedAt), "Via": i.Via, "PackagesMissing": i.Missing, "PackagesWanted": i.Wanted, "DecidedBy": i.DecidedBy, "Links": links{"Self": r.in("zones", "inbox", i.ID.String())}}
+	out["ApprovalsNeeded"], out["Approvals"], out["ValuesMissing"] = i.Needed, i.Approvals, i.Lacks
+	if i.Recall != nil {
+		out["Recalled"] = fields{"Reason": i.Recall.Reason, "At": timeText(i.Recall.At), "AllowedBy": i.Recall.AllowedBy, "AllowedWhy": i.Recall.AllowedWhy}
+	}
 	if i.ProjectID != 0 {
 		out["ProjectId"], out["ReleaseId"] = i.ProjectID.String(), i.ReleaseID.String()
 	}
@@ -159,7 +167,15 @@ func (r *request) inbound(i spaces.Inbound) fields {
 }
 
 func zoneInbox(r *request) error {
-	all, err := view(r, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox(r.query("state"), 200) })
+	states := []spaces.InboundState{}
+	switch s := r.query("state"); s {
+	case "":
+	case "undecided":
+		states = spaces.Undecided
+	default:
+		states = append(states, s)
+	}
+	all, err := view(r, func(tx *spaces.ReadTx) ([]spaces.Inbound, error) { return tx.Inbox(200, states...) })
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (s *story) awaitInbox(ctx context.Context, version string) (id string, err 
 			return false, err
 		}
 		for _, i := range all {
-			if i.Version == version && i.State == "verified" {
+			if i.Version == version && (i.State == "verified" || i.State == "needs input") {
 				id = i.Id
 				return true, nil
 			}

@@ -250,7 +250,7 @@ func (r *request) pageFor(title, section string, topics ...string) views.Page {
 		if p.Running, _, err = tx.CountTasks(); err != nil {
 			return struct{}{}, err
 		}
-		if inbox, err := tx.Inbox("verified", 100); err == nil {
+		if inbox, err := tx.Inbox(100, spaces.Undecided...); err == nil {
 			p.Inbox = len(inbox)
 		}
 		return struct{}{}, nil

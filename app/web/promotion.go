@@ -129,7 +129,7 @@ func inbox(r *request) error {
 func (r *request) inboxOf() (pages.Inbox, error) {
 	var m pages.Inbox
 	_, err := spaces.View(r.ctx, r.space, r.actor, func(tx *spaces.ReadTx) (struct{}, error) {
-		all, err := tx.Inbox("", promotionRows)
+		all, err := tx.Inbox(promotionRows)
 		if err != nil {
 			return struct{}{}, err
 		}

@@ -155,9 +155,20 @@ CREATE TABLE inbound (
   received_at  TEXT NOT NULL,
   via          TEXT NOT NULL,
   decided_at   TEXT,
-  decided_by   TEXT NOT NULL DEFAULT '',
+  decided_by   TEXT NOT NULL DEFAULT '', asks TEXT NOT NULL DEFAULT '[]', lacks INTEGER NOT NULL DEFAULT 0, imported_by TEXT NOT NULL DEFAULT '',
   CONSTRAINT inbound_once UNIQUE (link_id, release_ulid, core_digest)
 ) STRICT;
+
+CREATE TABLE inbound_approval (
+  inbound_id  INTEGER NOT NULL CONSTRAINT approval_inbound REFERENCES inbound (id) ON DELETE CASCADE,
+  actor_id    TEXT NOT NULL,
+  name        TEXT NOT NULL,
+  core_digest TEXT NOT NULL,
+  message     TEXT NOT NULL,                 -- digest of the message that was looked at
+  comment     TEXT NOT NULL,
+  at          TEXT NOT NULL,
+  PRIMARY KEY (inbound_id, actor_id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE interruption (
   id          INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -258,7 +269,7 @@ CREATE TABLE promotion (
   created_at   TEXT NOT NULL,
   created_by   TEXT NOT NULL,
   updated_at   TEXT NOT NULL
-) STRICT;
+, recall_reason TEXT NOT NULL DEFAULT '', recalled_at TEXT, recalled_by TEXT NOT NULL DEFAULT '') STRICT;
 
 CREATE TABLE receipt (
   id              INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -507,7 +518,7 @@ CREATE TABLE zone_link (
   created_at        TEXT NOT NULL,
   updated_at        TEXT NOT NULL,
   updated_by        TEXT NOT NULL
-) STRICT;
+, approvals INTEGER NOT NULL DEFAULT 0) STRICT;
 
 CREATE TABLE zone_outbox (
   id           INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -528,6 +539,18 @@ CREATE TABLE zone_outbox (
   created_at   TEXT NOT NULL,
   CONSTRAINT zone_outbox_seq UNIQUE (link_id, incarnation, seq)
 ) STRICT;
+
+CREATE TABLE zone_recall (
+  link_id      INTEGER NOT NULL CONSTRAINT recall_link REFERENCES zone_link (id),
+  release_ulid TEXT NOT NULL,
+  core_digest  TEXT NOT NULL,
+  reason       TEXT NOT NULL,
+  at           TEXT NOT NULL,
+  allowed_at   TEXT,
+  allowed_by   TEXT NOT NULL DEFAULT '',
+  allowed_why  TEXT NOT NULL DEFAULT '',
+  PRIMARY KEY (link_id, release_ulid)
+) STRICT, WITHOUT ROWID;
 
 CREATE INDEX channel_by_lifecycle ON channel (lifecycle_id) WHERE lifecycle_id IS NOT NULL;
 
@@ -598,6 +621,8 @@ CREATE INDEX promotion_by_project ON promotion (project_id, id);
 CREATE INDEX promotion_by_release ON promotion (release_id, id);
 
 CREATE INDEX promotion_by_release_ulid ON promotion (release_ulid);
+
+CREATE INDEX recall_release ON zone_recall (release_ulid);
 
 CREATE INDEX receipt_by_link ON receipt (link_id, seq);
 

@@ -67,6 +67,7 @@ func TestEveryBitMatters(t *testing.T) {
 		}},
 		"card":    {dev.file, func(b []byte) error { _, err := ParseCard(b); return err }},
 		"receipt": {r, func(b []byte) error { _, err := VerifyReceipt(b, prod.card, devSpace); return err }},
+		"recall":  {aRecall(t, dev, prodSpace), func(b []byte) error { _, err := VerifyRecall(b, dev.card, prodSpace); return err }},
 		"receipts": {octr.Bytes(), func(b []byte) error {
 			_, to, all, err := ReadReceipts(bytes.NewReader(b))
 			for _, e := range all {

@@ -82,6 +82,20 @@ func FuzzReceipt(f *testing.F) {
 	})
 }
 
+func FuzzRecall(f *testing.F) {
+	dev := goldenParty(f, "Dev", devSpace)
+	payload, _, err := peek(aRecall(f, dev, prodSpace), MaxReceipt, "recall")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(payload)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, err := VerifyRecall(forged(t, dev, b), dev.card, prodSpace); err != nil {
+			said(t, err)
+		}
+	})
+}
+
 func FuzzReceipts(f *testing.F) {
 	f.Add(readGolden(f, "prod.octr"))
 	f.Fuzz(func(t *testing.T, b []byte) {

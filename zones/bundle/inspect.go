@@ -11,15 +11,16 @@ import (
 	"octopuses.dev/octopuses/spaces/errs"
 )
 
-// Report is what a file says, and who says it. Exactly one of Card, Bundle and Receipts
-// is there. It is made to be printed, as text or JSON, and never acted on.
+// Report is what a file says, and who says it. Exactly one of Card, Bundle, Receipts and
+// Recall is there. It is made to be printed, as text or JSON, and never acted on.
 type Report struct {
-	Kind     string          `json:"kind"`     // card, bundle, receipts
+	Kind     string          `json:"kind"`     // card, bundle, receipts, recall
 	Verified bool            `json:"verified"` // by a card that was given; a card only vouches for itself
 	SignedBy *Signer         `json:"signedBy,omitempty"`
 	Card     *Card           `json:"card,omitempty"`
 	Bundle   *BundleReport   `json:"bundle,omitempty"`
 	Receipts *ReceiptsReport `json:"receipts,omitempty"`
+	Recall   *Recall         `json:"recall,omitempty"`
 }
 
 // Signer is the space whose card a file was checked with.
@@ -90,12 +91,13 @@ func look(ctx context.Context, r io.Reader, card func(space string) (*Card, erro
 	case bytes.HasPrefix(first, []byte(`{"format"`)):
 		return lookReceipts(in, card)
 	case bytes.HasPrefix(first, []byte(`{"payload`)):
-		return lookCard(in)
+		return lookEnvelope(in, card)
 	}
-	return nil, refuse("This is neither a card (.octid) nor a bundle (.octb) nor a file of receipts (.octr).")
+	return nil, refuse("This is neither a card (.octid) nor a bundle (.octb) nor a file of receipts (.octr) nor a recall (.octrecall).")
 }
 
-func lookCard(r io.Reader) (*Report, error) {
+// lookEnvelope reads a card or a recall.
+func lookEnvelope(r io.Reader, card func(string) (*Card, error)) (*Report, error) {
 	b, err := io.ReadAll(io.LimitReader(r, MaxReceipt+2))
 	if err != nil {
 		return nil, err
@@ -103,11 +105,31 @@ func lookCard(r io.Reader) (*Report, error) {
 	if len(b) > MaxReceipt+1 {
 		return nil, errs.New(errs.TooLarge, "The card is larger than %d bytes.", MaxReceipt)
 	}
+	if e, ok := bytes.CutSuffix(b, []byte("\n")); ok && IsRecall(e) {
+		return lookRecall(e, card)
+	}
 	c, err := ParseCard(b)
 	if err != nil {
 		return nil, err
 	}
 	return &Report{Kind: "card", SignedBy: signer(c), Card: c}, nil
+}
+
+func lookRecall(envelope []byte, card func(string) (*Card, error)) (*Report, error) {
+	from, _, err := From(envelope)
+	if err != nil {
+		return nil, err
+	}
+	c, err := card(from)
+	if err != nil {
+		return nil, err
+	}
+	if c == nil {
+		x, err := peekRecall(envelope)
+		return &Report{Kind: "recall", Recall: &x}, err
+	}
+	x, err := VerifyRecall(envelope, c, "")
+	return &Report{Kind: "recall", Verified: true, SignedBy: signer(c), Recall: &x}, err
 }
 
 func lookBundle(ctx context.Context, r io.Reader, card func(string) (*Card, error)) (*Report, error) {

@@ -42,6 +42,8 @@ func (r *Report) Text(w io.Writer) error {
 		r.Bundle.print(&p)
 	case r.Receipts != nil:
 		r.Receipts.print(&p)
+	case r.Recall != nil:
+		r.Recall.print(&p)
 	}
 	switch {
 	case r.Card != nil:
@@ -55,6 +57,12 @@ func (r *Report) Text(w io.Writer) error {
 	}
 	_, err := p.WriteTo(w)
 	return err
+}
+
+func (c *Recall) print(p *printer) {
+	p.line("from", "space %s for space %s, message %d", c.Link.From, c.Link.To, c.Link.Seq)
+	p.line("recalls", "release %s (core %s)", c.Release, c.Core)
+	p.line("reason", "%s", c.Reason)
 }
 
 func (c *Card) print(p *printer) {

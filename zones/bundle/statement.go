@@ -67,6 +67,15 @@ type statement[T any] struct {
 	Predicate     T         `json:"predicate"`
 }
 
+// predicateOf is what a payload claims to be, "" for no statement.
+func predicateOf(payload []byte) string {
+	var head statement[json.RawMessage]
+	if json.Unmarshal(payload, &head) != nil || head.Type != statementType {
+		return ""
+	}
+	return head.PredicateType
+}
+
 // decodeStatement reads a signed payload that must be a statement of this predicate type.
 func decodeStatement[T any](payload []byte, limit int, predicateType, what string) (statement[T], error) {
 	var st statement[T]
