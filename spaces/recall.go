@@ -25,6 +25,15 @@ type Recall struct {
 // Holds reports whether a recall stops deployments.
 func (c *Recall) Holds() bool { return c != nil && c.AllowedAt == nil }
 
+// Recallable reports whether a promotion left, or may yet leave, something to withdraw.
+func (p Promotion) Recallable() bool {
+	switch p.State {
+	case PromotionPreparing, PromotionCanceled, PromotionRefused, PromotionRejected:
+		return false
+	}
+	return p.Recalled == nil && p.Digest != ""
+}
+
 func checkReason(reason, who string) error {
 	if strings.TrimSpace(reason) == "" || len(reason) > 2000 {
 		return &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "Reason", Message: "Say why, in at most 2,000 characters: " + who + " will read it."}}}
@@ -58,7 +67,7 @@ func (tx *Tx) RecallPromotion(id PromotionID, reason string) (Promotion, error) 
 	switch {
 	case p.Recalled != nil:
 		return p, errs.New(errs.Stale, "Release %s was recalled from '%s' already.", p.Version, p.LinkName)
-	case p.State == PromotionPreparing || p.State == PromotionCanceled || p.State == PromotionRefused || p.State == PromotionRejected || p.Digest == "":
+	case !p.Recallable():
 		return p, errs.New(errs.Blocked, "The promotion of %s to '%s' is %s: there is nothing to recall.", p.Version, p.LinkName, p.State)
 	}
 	if err := checkReason(reason, "the other side"); err != nil {

@@ -32,9 +32,13 @@ func promotionRoutes() []route {
 		takes(post(p+"/outbox/receipts", inSpace, access.ReceiptImport, importReceipts)),
 		get(p+"/inbox/:inbound", inSpace, access.ReleaseView, review),
 		post(p+"/inbox/:inbound/accept", inSpace, access.BundleApprove, acceptInbound),
+		post(p+"/inbox/:inbound/approve", inSpace, access.BundleApprove, approveInbound),
+		post(p+"/inbox/:inbound/allow", inSpace, access.BundleApprove, allowRecalled),
 		post(p+"/inbox/:inbound/reject", inSpace, access.BundleApprove, rejectInbound),
 		get(p+"/:promotion", inSpace, access.ReleaseView, promotionPage),
 		get(p+"/:promotion/bundle", inSpace, access.BundleExport, exportBundle),
+		post(p+"/:promotion/recall", inSpace, access.ReleasePromote, recallPromotion),
+		get(p+"/:promotion/recall", inSpace, access.BundleExport, exportRecall),
 		post(p+"/:promotion/do", inSpace, access.LinkAdminister, controlMessage),
 	}
 }
@@ -43,10 +47,16 @@ const promotionRows = 100
 
 func inboundTone(state string) (ui.Tone, string) {
 	switch state {
-	case "incomplete":
+	case spaces.InboundIncomplete:
 		return ui.Waiting, "Packages are missing"
-	case "verified":
+	case spaces.InboundAwaiting:
+		return ui.Waiting, "Waits for approval"
+	case spaces.InboundNeedsInput:
+		return ui.Waiting, "Asks for values"
+	case spaces.InboundVerified:
 		return ui.Waiting, "Waits for a decision"
+	case spaces.InboundRecalled:
+		return ui.Bad, "Recalled"
 	case "accepted":
 		return ui.Good, "Accepted"
 	case "rejected":
@@ -77,6 +87,8 @@ func promotionTone(state string) (ui.Tone, string) {
 		return ui.Bad, "Rejected"
 	case "superseded":
 		return ui.Idle, "Superseded"
+	case "recalled":
+		return ui.Idle, "Recalled"
 	case "accepted":
 		return ui.Good, "Accepted"
 	case "deploying":
@@ -112,6 +124,10 @@ func inboundRow(i spaces.Inbound) pages.Inbound {
 	switch i.State {
 	case "incomplete":
 		row.Asked = fmt.Sprintf("%d of %d package files are not here yet. They come over the link, or in a file.", i.Missing, i.Wanted)
+	case spaces.InboundAwaiting:
+		row.Asked = fmt.Sprintf("%d of %d approvals are here.", i.Approvals, i.Needed)
+	case spaces.InboundNeedsInput:
+		row.Asked = fmt.Sprintf("%d of its values are not set here yet.", i.Lacks)
 	case "superseded":
 		row.Asked = "A later release came before anybody decided."
 	}
@@ -282,6 +298,8 @@ func (r *request) promotionWith(cause error) error {
 			return p, err
 		}
 		m.Row = outboundRow(p, project.Name)
+		m.Recall, m.Recallable = recallOf(p)
+		m.CanRecall, m.RecallWhy = r.can(access.ReleasePromote, project.Scope())
 		m.Release, m.Link, m.Core, m.Digest = views.ReleaseURL(slug, project.Slug, p.Version), views.LinkURL(slug, p.LinkID.String()), p.CoreDigest, p.Digest
 		said, err := tx.Receipts(rel)
 		if err != nil {

@@ -40,7 +40,7 @@ func (r *request) reviewWith(cause error) error {
 	}
 	slug, in := r.about.Slug, v.Inbound
 	m := pages.Review{Row: inboundRow(in), Words: v.Words, Link: views.LinkURL(slug, in.LinkID.String()), Core: in.CoreDigest, By: v.Promotion.Release.By, Notes: v.Promotion.Release.Notes, Reason: in.Reason,
-		Warnings: v.Warnings, Requires: v.Promotion.Requires, Steps: stepChanges(v.Steps), Open: in.State == "verified" || in.State == "incomplete", DecidedBy: in.DecidedBy, Decided: when(in.DecidedAt)}
+		Warnings: v.Warnings, Requires: v.Promotion.Requires, Steps: stepChanges(v.Steps), Open: in.Whole() || in.State == spaces.InboundIncomplete, DecidedBy: in.DecidedBy, Decided: when(in.DecidedAt)}
 	m.Made, _ = time.Parse(time.RFC3339, v.Promotion.Release.Created)
 	if v.Previous != nil {
 		m.Previous = v.Previous.Version
@@ -64,6 +64,7 @@ func (r *request) reviewWith(cause error) error {
 		m.Errors = complaints(cause, nil)
 	}
 	m.CanDecide, m.Why = r.can(access.BundleApprove, access.Scope{})
+	m.Recall = recallHere(in)
 	_, err = spaces.View(r.ctx, r.space, r.actor, func(tx *spaces.ReadTx) (struct{}, error) {
 		if in.ReleaseID != 0 {
 			if p, err := tx.Project(in.ProjectID); err == nil {
@@ -72,8 +73,8 @@ func (r *request) reviewWith(cause error) error {
 				}
 			}
 		}
-		if !m.Open || !m.CanDecide {
-			return struct{}{}, nil
+		if err := r.approvals(tx, &m, in); err != nil || !m.Open || !m.CanDecide {
+			return struct{}{}, err
 		}
 		return struct{}{}, r.asks(tx, &m, v)
 	})

@@ -147,6 +147,11 @@ func (d *door) setUp() {
 // space runs f in the first space.
 func (d *door) inSpace(f func(tx *spaces.Tx) error) {
 	d.t.Helper()
+	d.inSpaceAs(spaces.Server(), f)
+}
+
+func (d *door) inSpaceAs(actor spaces.Actor, f func(tx *spaces.Tx) error) {
+	d.t.Helper()
 	ctx := context.Background()
 	about, err := d.s.Instance.SpaceBy(ctx, "payments")
 	if err != nil {
@@ -157,7 +162,7 @@ func (d *door) inSpace(f func(tx *spaces.Tx) error) {
 		d.t.Fatal(err)
 	}
 	defer s.Release()
-	if err := spaces.Do(ctx, s, spaces.Server(), f); err != nil {
+	if err := spaces.Do(ctx, s, actor, f); err != nil {
 		d.t.Fatal(err)
 	}
 }

@@ -29,6 +29,7 @@ func zoneRoutes() []route {
 		post(p+"/trust", inSpace, access.LinkAdminister, trustCard),
 		get(p+"/links/:link", inSpace, access.ReleaseView, linkPage),
 		post(p+"/links/:link/confirm", inSpace, access.LinkAdminister, confirmLink),
+		post(p+"/links/:link/settings", inSpace, access.LinkAdminister, changeFlows),
 		post(p+"/links/:link/state", inSpace, access.LinkAdminister, changeLink),
 		get(p+"/links/:link/receipts", inSpace, access.ReceiptExport, exportReceipts),
 	}
@@ -211,6 +212,7 @@ func (r *request) linkWith(cause error) error {
 	case "summary":
 		m.Receipts = "states go back, with names, durations and counts of steps"
 	}
+	m.Flows = pages.Flows{Name: l.LocalName, SendBundles: l.SendBundles, AcceptBundles: l.AcceptBundles, SendReceipts: l.SendReceipts, AcceptReceipts: l.AcceptReceipts, Approvals: l.Approvals}
 	if cause != nil {
 		m.Errors = complaints(cause, nil)
 	}

@@ -15,8 +15,10 @@ import (
 	"github.com/PuerkitoBio/goquery"
 
 	"octopuses.dev/octopuses/spaces"
+	"octopuses.dev/octopuses/spaces/access"
 	"octopuses.dev/octopuses/spaces/deploy"
 	"octopuses.dev/octopuses/spaces/errs"
+	"octopuses.dev/octopuses/spaces/spacetest"
 	"octopuses.dev/octopuses/zones"
 	"octopuses.dev/octopuses/zones/pin"
 )
@@ -322,6 +324,62 @@ func TestPromotionByPages(t *testing.T) {
 	dev.want(dev.give(outbox, read, "receipts", receipts), 303, "")
 	if text := dev.get(second).Find("#promotion").Text(); !strings.Contains(text, "Rejected") || !strings.Contains(text, "Not before Christmas.") {
 		t.Errorf("the rejected promotion: %s", text)
+	}
+
+	// The link is made to ask for approvals; whoever approves does not accept.
+	const settings = zonesPage + "/links/Links-1"
+	prod.want(prod.submit(settings, settings+"/settings", map[string]string{"approvals": "many"}), 422, "")
+	prod.want(prod.submit(settings, settings+"/settings", map[string]string{"approvals": "1"}), 303, settings)
+	if v := prod.get(settings).Find("[name=approvals]").AttrOr("value", ""); v != "1" {
+		t.Errorf("approvals: %s", v)
+	}
+	promote = dev.get(p+"/releases/1.1.0").Find("#places form").AttrOr("action", "")
+	dev.want(dev.submit(p+"/releases/1.1.0", promote, nil), 303, "")
+	third := dev.get(outbox).Find("#outbox tbody a").First().AttrOr("href", "")
+	bundle, _ = dev.download(third + "/bundle")
+	prod.want(prod.give(inbox, take, "bundle", bundle), 303, taken.location)
+	review = prod.get(taken.location)
+	if text := review.Find("main").Text(); !strings.Contains(text, "Waits for approval") || !strings.Contains(text, "0 of 1") {
+		t.Errorf("the review says: %s", text)
+	}
+	refused := prod.submit(taken.location, taken.location+"/approve", map[string]string{"comment": "me"})
+	prod.want(refused, 422, "")
+	if text := refused.Find(".errors").Text(); !strings.Contains(text, "others must approve") {
+		t.Errorf("approved by whoever brought it: %s", text)
+	}
+	prod.inSpaceAs(spacetest.With(access.BundleApprove), func(tx *spaces.Tx) error {
+		id, err := spaces.ParseInboundID(strings.TrimPrefix(taken.location, inbox+"/inbox/"))
+		if err != nil {
+			return err
+		}
+		_, err = tx.ApproveInbound(id, "Looked at the script.")
+		return err
+	})
+	if text := prod.get(taken.location).Find("main").Text(); !strings.Contains(text, "Looked at the script.") || !strings.Contains(text, "1 of 1") {
+		t.Errorf("the review says: %s", text)
+	}
+	accepted = prod.submit(taken.location, taken.location+"/accept", nil)
+	prod.want(accepted, 303, "")
+
+	// It is withdrawn, by file; then allowed here all the same.
+	dev.want(dev.submit(third, third+"/recall", map[string]string{"reason": ""}), 422, "")
+	dev.want(dev.submit(third, third+"/recall", map[string]string{"reason": "It loses orders."}), 303, third)
+	recall, head := dev.download(third + "/recall")
+	if !strings.Contains(head.Get("Content-Disposition"), ".octrecall") {
+		t.Error("the recall has no name")
+	}
+	prod.want(prod.give(inbox, take, "bundle", recall), 303, taken.location)
+	if text := prod.get(taken.location).Find("main").Text(); !strings.Contains(text, "Dev recalled this release: It loses orders.") {
+		t.Errorf("the recalled release says: %s", text)
+	}
+	prod.want(prod.submit(taken.location, taken.location+"/allow", map[string]string{"reason": "We roll back to it."}), 303, taken.location)
+	if text := prod.get(taken.location).Find("main").Text(); !strings.Contains(text, "We roll back to it.") {
+		t.Errorf("the allowed release says: %s", text)
+	}
+	receipts, _ = prod.download(zonesPage + "/links/Links-1/receipts")
+	dev.want(dev.give(outbox, read, "receipts", receipts), 303, "")
+	if text := dev.get(third).Find("#promotion").Text(); !strings.Contains(text, "It is deployed nowhere.") {
+		t.Errorf("the recalled promotion: %s", text)
 	}
 }
 

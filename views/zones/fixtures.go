@@ -48,6 +48,12 @@ func Fixtures() []views.Fixture {
 	denied.CanDecide, denied.Why = false, "You do not have the permission BundleApprove for this. Ask a manager of this space to grant it."
 	failed := review
 	failed.Errors = []ui.FieldError{{Name: "reason", Message: "Say why, in at most 2,000 characters: whoever sent it will read it."}}
+	eyes, stopped, allowed, withdrawn := review, review, review, said
+	eyes.Row.Word, eyes.AcceptWhy, eyes.Approvals = "Waits for approval", "1 of 2 approvals of other people are here.", Approvals{Needed: 2, CanApprove: true, All: []Approval{{By: "ana", Comment: "Read the script and the new variables.", At: at}}}
+	stopped.Open, stopped.Accepted, stopped.Row.Word, stopped.Row.Tone, stopped.Recall = false, "/r", "Accepted", ui.Good, &Recall{Reason: "It loses orders when two people pay at once.", At: at}
+	allowed.Open, allowed.Accepted, allowed.Recall = false, "/r", &Recall{Reason: "It loses orders.", At: at, AllowedBy: "bob", AllowedWhy: "We roll back to it for an hour.", AllowedAt: at}
+	said.Recallable, said.CanRecall = true, true
+	withdrawn.Row.Word, withdrawn.Row.Reason, withdrawn.Recall = "Recalled", "It is deployed to Production.", &Recall{Reason: "It loses orders.", By: "ana", At: at}
 	link := Link{ID: "Links-1", Name: "Prod", Peer: "Storefront Production", Word: "Active", Tone: ui.Good, Flow: "releases go there, receipts come back", Mode: "the other server connects", Address: "prod.example.com:8443", Server: "a", Sends: true, Queue: 2, Contact: at}
 	second, third, hand := link, link, link
 	second.ID, second.Name, second.Sends, second.Takes, second.Queue = "Links-2", "Insights", false, true, 0
@@ -69,7 +75,8 @@ func Fixtures() []views.Fixture {
 		{Name: "zones/outbox empty", Component: ShowOutbox(Outbox{Page: page("Promotions"), CanImport: true})},
 		{Name: "zones/outbox usual", Component: ShowOutbox(Outbox{Page: page("Promotions"), CanImport: true, Rows: []Outbound{out}})},
 		{Name: "zones/outbox full", Component: ShowOutbox(Outbox{Page: page("Promotions"), CanImport: true, Rows: went})},
-		{Name: "zones/promotion out of reach", Component: ShowPromotion(promotion)}, {Name: "zones/promotion deployed", Component: ShowPromotion(said)},
+		{Name: "zones/promotion out of reach", Component: ShowPromotion(promotion)}, {Name: "zones/promotion deployed", Component: ShowPromotion(said)}, {Name: "zones/promotion recalled", Component: ShowPromotion(withdrawn)},
+		{Name: "zones/review approvals", Component: ShowReview(eyes)}, {Name: "zones/review recalled", Component: ShowReview(stopped)}, {Name: "zones/review allowed", Component: ShowReview(allowed)},
 		{Name: "zones/review usual", Component: ShowReview(review)}, {Name: "zones/review first", Component: ShowReview(first)}, {Name: "zones/review denied", Component: ShowReview(denied)}, {Name: "zones/review failed", Component: ShowReview(failed)},
 		{Name: "zones/map empty", Component: ShowZones(Zones{Page: zones("Zones"), CanLink: true})},
 		{Name: "zones/map usual", Component: ShowZones(Zones{Page: zones("Zones"), CanLink: true, Links: []Link{link, second, third, hand}})},
