@@ -30,7 +30,7 @@ const (
 	PromotionAccepted   PromotionState = "accepted"
 	PromotionDeploying  PromotionState = "deploying"
 	PromotionDeployed   PromotionState = "deployed"
-	PromotionFailed     PromotionState = "failed" // to be prepared, or its deployment there
+	PromotionFailed     PromotionState = "failed"   // to be prepared, or its deployment there
 	PromotionRecalled   PromotionState = "recalled" // by us, and the other side has said so
 )
 

@@ -36,7 +36,9 @@ func zoneApprove(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.decideOn(func(tx *spaces.Tx, id spaces.InboundID) (spaces.Inbound, error) { return tx.ApproveInbound(id, b.Comment) })
+	return r.decideOn(func(tx *spaces.Tx, id spaces.InboundID) (spaces.Inbound, error) {
+		return tx.ApproveInbound(id, b.Comment)
+	})
 }
 
 func zoneAllowRecalled(r *request) error {
@@ -44,7 +46,9 @@ func zoneAllowRecalled(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.decideOn(func(tx *spaces.Tx, id spaces.InboundID) (spaces.Inbound, error) { return tx.AllowRecalled(id, b.Reason) })
+	return r.decideOn(func(tx *spaces.Tx, id spaces.InboundID) (spaces.Inbound, error) {
+		return tx.AllowRecalled(id, b.Reason)
+	})
 }
 
 func zoneApprovals(r *request) error {
