@@ -345,6 +345,7 @@ func (p *pair) leftovers() (string, error) {
 			"inbox":       `SELECT seq||' '||kind||' '||via FROM zone_inbox`,
 			"link":        `SELECT state||' '||next_seq||' '||reason FROM zone_link`,
 			"inbound":     `SELECT version||' '||state||' '||reason||' '||COALESCE(project_id, 0)||' '||COALESCE(release_id, 0) FROM inbound`,
+			"recall":      `SELECT reason||' '||(allowed_at IS NULL) FROM zone_recall`,
 			"want":        `SELECT inbound_id||' '||state FROM zone_blob_want`,
 			"receipt":     `SELECT kind||' '||environment||' '||attempt||' '||seq||' '||via FROM receipt`,
 			"remote":      `SELECT version||' '||state||' '||via||' '||seq FROM remote_current`,

@@ -65,6 +65,12 @@ var crashStories = []crashStory{
 	{"withdrawn", "pull", func(p *pair) error {
 		return inOrder(p.pauseAt(p.target, "paused"), p.promote(crashVersion, false), p.outbox(spaces.OutboxCanceled), p.pauseAt(p.target, "active"), p.stays(spaces.PromotionCanceled), p.promote(laterVersion, false), p.accept, p.settle(spaces.PromotionAccepted, spaces.PromotionCanceled))
 	}},
+	{"recalled", "pull", func(p *pair) error {
+		return inOrder(p.promote(crashVersion, false), p.accept, p.recall, p.promote(laterVersion, false), p.settle(spaces.PromotionRecalled, spaces.PromotionDelivered))
+	}},
+	{"recalled early", "push", func(p *pair) error {
+		return inOrder(p.promote(crashVersion, false), p.verified, p.recall, p.settle(spaces.PromotionRecalled))
+	}},
 	{"lost", "pull", func(p *pair) error {
 		return inOrder(p.raise("hold"), p.promote(crashVersion, false), p.accept, p.deploy(false), p.marked(2), p.heard, p.powerCut, p.asked(2), p.lower("hold"), p.answer("listens", "Succeeded"), p.answer("polls", "Retry"), p.settle(spaces.PromotionDeployed))
 	}},
@@ -272,12 +278,14 @@ func together[T any](n int, f func(i int) T) []T {
 
 // unreached are states of the code that no story comes by, and why.
 var unreached = map[string]string{
-	"task TimedOut":       "it is never started: TestQueueTimeExpiry",
-	"execution absent":    "the answer of a target that knows nothing of it; app/runner",
-	"execution accepted":  "so short that the server mostly hears of the next one first; agents are killed there in app/targets",
-	"run Skipped":         "a rolling step; one decision of the engine, taken in the commit that ends another run",
-	"step Canceled":       "taken in the commit that ends the deployment",
-	"deployment Canceled": "taken in the commit that ends the task",
+	"inbound needs input":       "worked out of what is stored: a verified one that asks for values",
+	"inbound awaiting approval": "worked out of what is stored: a verified one with fewer approvals than its link asks for",
+	"task TimedOut":             "it is never started: TestQueueTimeExpiry",
+	"execution absent":          "the answer of a target that knows nothing of it; app/runner",
+	"execution accepted":        "so short that the server mostly hears of the next one first; agents are killed there in app/targets",
+	"run Skipped":               "a rolling step; one decision of the engine, taken in the commit that ends another run",
+	"step Canceled":             "taken in the commit that ends the deployment",
+	"deployment Canceled":       "taken in the commit that ends the task",
 }
 
 // everyState wants each state that the code has a name for to be one at which some server
@@ -423,6 +431,12 @@ func (p *pair) accept() error {
 	}
 	return p.target.once(`SELECT count(*) FROM inbound WHERE state = 'accepted'`, func() error {
 		return p.target.in(http.MethodPost, "/zones/inbox/Inbound-1/accept", object{"Values": object{}}, nil)
+	})
+}
+
+func (p *pair) recall() error {
+	return p.source.once(`SELECT count(*) FROM promotion WHERE recalled_at IS NOT NULL`, func() error {
+		return p.source.in(http.MethodPost, "/zones/promotions/Promotions-1/recall", object{"Reason": "It loses orders."}, nil)
 	})
 }
 
@@ -666,7 +680,7 @@ func (p *pair) settle(states ...spaces.PromotionState) func() error {
 		// What was told is told whole: a receipt for each thing that happened there.
 		var told string
 		err := patiently("the events are counted", func() (counted bool, err error) {
-			told, err = p.target.rows(`SELECT count(*) FROM event WHERE category IN ('BundleReceived', 'BundleAccepted', 'BundleRejected', 'BundleSuperseded', 'DeploymentStarted', 'DeploymentSucceeded', 'DeploymentFailed', 'DeploymentCanceled')`)
+			told, err = p.target.rows(`SELECT count(*) FROM event WHERE category IN ('BundleReceived', 'BundleAccepted', 'BundleRejected', 'BundleSuperseded', 'BundleRecalled', 'DeploymentStarted', 'DeploymentSucceeded', 'DeploymentFailed', 'DeploymentCanceled')`)
 			return err == nil, nil
 		})
 		if err != nil || slices.Contains(states, spaces.PromotionRefused) {
