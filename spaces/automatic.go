@@ -74,6 +74,32 @@ func (tx *Tx) goOn(id ReleaseID) error {
 	return nil
 }
 
+// AutomaticAtFirst names the environments that a new release of a channel is deployed to
+// by itself.
+func (tx *ReadTx) AutomaticAtFirst(channel ChannelID) ([]string, error) {
+	c, err := tx.Channel(channel)
+	if err != nil {
+		return nil, err
+	}
+	p, err := tx.Project(c.ProjectID)
+	if err != nil {
+		return nil, err
+	}
+	progress, err := tx.progress(p, Release{ChannelID: channel})
+	if err != nil {
+		return nil, err
+	}
+	ids, _ := progress.Automatic()
+	names := []string{}
+	for _, text := range ids {
+		n, _ := cutID(prefixEnvironment, text)
+		if e, err := tx.environment(EnvironmentID(n)); err == nil && tx.Can(access.EnvironmentView, access.Scope{Environment: text}) {
+			names = append(names, e.Name)
+		}
+	}
+	return names, nil
+}
+
 // DeployedTo names the environments that a release was ever deployed to, in their order,
 // as far as the actor may see deployments there.
 func (tx *ReadTx) DeployedTo(id ReleaseID) ([]string, error) {

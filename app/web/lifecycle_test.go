@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"octopuses.dev/octopuses/spaces"
+	"octopuses.dev/octopuses/spaces/deploy"
 )
 
 // A lifecycle is built phase by phase with buttons of one form, saved once, and not over
@@ -81,4 +82,39 @@ func TestLifecycles(t *testing.T) {
 	})
 	d.want(d.send(post_(made.location+"/delete", url.Values{"csrf": {csrf}, "name": {"careful"}})), 422, "")
 	d.want(d.submit(made.location, made.location+"/delete", map[string]string{"name": "Careful"}), 303, p)
+}
+
+// Who makes a release is told before where the lifecycle deploys it by itself, and it is.
+func TestAutomaticIsAnnounced(t *testing.T) {
+	d := open(t)
+	d.setUp()
+	d.machines()
+	const p = "/spaces/payments/projects/shop"
+	d.want(d.submit("/spaces/payments/projects/new", "/spaces/payments/projects", map[string]string{"name": "Shop"}), 303, p)
+	step := p + "/process/new?type=Octopus.Script"
+	d.want(d.submit(step, step, map[string]string{"name": "Install", "Octopus.Action.TargetRoles": "web", "Octopus.Action.Script.ScriptBody": "echo one"}), 303, "")
+	if text := d.get(p + "/new-release").Find("main").Text(); strings.Contains(text, "by itself") {
+		t.Error("announced without an automatic phase")
+	}
+	d.inSpace(func(tx *spaces.Tx) error {
+		e, err := tx.EnvironmentBy("Test")
+		if err != nil {
+			return err
+		}
+		all, err := tx.Lifecycles(spaces.All)
+		if err != nil {
+			return err
+		}
+		l := all.Items[0].Lifecycle
+		l.Phases = []deploy.Phase{{Name: "Test", AutomaticDeploymentTargets: []string{e.ID.String()}}}
+		_, err = tx.UpdateLifecycle(all.Items[0].ID, l)
+		return err
+	})
+	if text := d.get(p + "/new-release").Find("main").Text(); !strings.Contains(text, "deployed to Test by itself") {
+		t.Errorf("the form says %s", text)
+	}
+	d.want(d.submit(p+"/new-release", p+"/new-release", map[string]string{"version": "1.0.0"}), 303, p+"/releases/1.0.0")
+	if text := d.get(p + "/releases/1.0.0").Find("#places").Text(); !strings.Contains(text, "Queued") {
+		t.Errorf("the release: %s", text)
+	}
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/a-h/templ"
 	"github.com/gofiber/fiber/v2"
@@ -101,8 +102,19 @@ func (r *request) releaseForm(m releases.New, typed func(name string) string) (r
 		if err != nil {
 			return p, err
 		}
+		automatic := map[spaces.LifecycleID][]string{} // of the channels with that lifecycle
 		for _, c := range channels.Items {
 			m.Channels = append(m.Channels, ui.Option{Value: c.ID.String(), Label: c.Name, Selected: m.Channel == "" && c.IsDefault})
+			to, known := automatic[c.LifecycleID]
+			if !known {
+				if to, err = tx.AutomaticAtFirst(c.ID); err != nil {
+					return p, err
+				}
+				automatic[c.LifecycleID] = to
+			}
+			if len(to) > 0 {
+				m.Automatic = append(m.Automatic, fmt.Sprintf("In the channel %s it is deployed to %s by itself.", c.Name, strings.Join(to, ", ")))
+			}
 		}
 		process, err := tx.Process(p.ID)
 		if err != nil {
