@@ -51,7 +51,7 @@ type guarded struct {
 	bodies map[string]any // of writes that make something of project Alpha or environment One, by method and path
 }
 
-func guard(t *testing.T) guarded {
+func guard(t testing.TB) guarded {
 	s := apptest.Start(t)
 	one := s.Must("POST", "/api/environments", map[string]any{"Name": "One"})["Id"]
 	s.Must("POST", "/api/environments", map[string]any{"Name": "Two"})

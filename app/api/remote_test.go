@@ -11,7 +11,7 @@ import (
 
 // remote promotes a release by file from one space of a server to another and accepts it
 // there. It returns the address of the second space and the project in it.
-func remote(t *testing.T, s *apptest.Server) (at string, project map[string]any) {
+func remote(t testing.TB, s *apptest.Server) (at string, project map[string]any) {
 	t.Helper()
 	prod := s.Must("POST", "/api/spaces", map[string]any{"Name": "Prod", "SpaceManagersTeamMembers": []string{"Users-1"}})
 	dev, at := "/api/"+s.Default.ID(), "/api/"+prod["Id"].(string)
