@@ -302,6 +302,10 @@ func FuzzBodies(f *testing.F) {
 		if writes(row) {
 			sent = body
 		}
-		h.answers(t, row, path+" "+string(body), h.Do(h.Key, row.Method, path, sent))
+		a, err := h.Try(h.Key, row.Method, path, sent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.answers(t, row, path+" "+string(body), a)
 	})
 }
