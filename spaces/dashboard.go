@@ -79,6 +79,13 @@ type RemoteEnvironment struct {
 	LinkID   LinkID
 	LinkName string
 	Name     string
+	Link     LinkHealth
+}
+
+// Column is a column of the dashboard: an environment of ours, or one of another space.
+type Column struct {
+	Environment EnvironmentID // 0: Remote is set
+	Remote      int64
 }
 
 // Dashboard is what the dashboard of a space shows. Projects are those of the
@@ -89,6 +96,7 @@ type Dashboard struct {
 	Total        int // projects that match, on all pages
 	Environments []Environment
 	Remote       []RemoteEnvironment
+	Columns      []Column // of both, in the order in which releases go through them
 	Cells        []Cell
 	RemoteCells  []RemoteCell
 }
@@ -112,7 +120,7 @@ type DashboardFilter struct {
 }
 
 // Dashboard reads the current deployments. It needs ProjectView and DeploymentView;
-// what the actor may not see is left out. It costs at most six statements.
+// what the actor may not see is left out. It costs at most seven statements.
 func (tx *ReadTx) Dashboard(o DashboardFilter) (Dashboard, error) {
 	var d Dashboard
 	if !tx.Actor.System && !tx.Actor.Permissions.Any(access.ProjectView) {
@@ -149,15 +157,21 @@ func (tx *ReadTx) Dashboard(o DashboardFilter) (Dashboard, error) {
 	if d.Environments, err = list(tx, scanEnvironment, `SELECT `+environmentColumns+` FROM environment ORDER BY sort_order, id`); err != nil {
 		return d, err
 	}
+	environments := slices.Clone(d.Environments)
 	d.Environments = slices.DeleteFunc(d.Environments, func(e Environment) bool {
 		return !tx.Can(access.EnvironmentView, access.Scope{Environment: e.ID.String()})
 	})
 	d.Remote, err = list(tx, func(scan func(...any) error) (RemoteEnvironment, error) {
 		var r RemoteEnvironment
-		err := scan(&r.ID, &r.LinkID, &r.LinkName, &r.Name)
+		var contact nullText
+		err := scan(&r.ID, &r.LinkID, &r.LinkName, &r.Name, &r.Link.State, &r.Link.Mode, &contact, &r.Link.LastError)
+		r.Link.LastContactAt = parseTimePtr(contact)
 		return r, err
-	}, `SELECT e.id, e.link_id, l.local_name, e.name FROM remote_environment e JOIN zone_link l ON l.id = e.link_id ORDER BY l.local_name, e.sort_order, e.id`)
-	if err != nil || len(d.Projects) == 0 {
+	}, `SELECT e.id, e.link_id, l.local_name, e.name, l.state, l.mode, l.last_contact_at, l.last_error FROM remote_environment e JOIN zone_link l ON l.id = e.link_id ORDER BY l.local_name, e.sort_order, e.id`)
+	if err != nil {
+		return d, err
+	}
+	if d.Columns, err = tx.columns(environments, d); err != nil || len(d.Projects) == 0 {
 		return d, err
 	}
 	in, args := idsOf(d.Projects)
@@ -185,6 +199,56 @@ func (tx *ReadTx) Dashboard(o DashboardFilter) (Dashboard, error) {
 		return c, err
 	}, `SELECT project_id, remote_environment_id, release_id, version, state, at, as_of, via FROM remote_current WHERE project_id IN (`+in+`)`, args...)
 	return d, err
+}
+
+// columns puts remote environments behind the last environment of ours that some
+// lifecycle has a release go through before, or together with, their space; those of
+// spaces in no lifecycle come last.
+func (tx *ReadTx) columns(all []Environment, d Dashboard) ([]Column, error) {
+	behind := map[LinkID]int{} // index in all, from 1; 0: before all
+	if len(d.Remote) > 0 {
+		lifecycles, err := list(tx, tx.scanLifecycle, `SELECT `+lifecycleColumns+` FROM `+lifecycleFrom)
+		if err != nil {
+			return nil, err
+		}
+		place := map[string]int{}
+		for i, e := range all {
+			place[e.ID.String()] = i + 1
+		}
+		for _, l := range lifecycles {
+			reached := 0
+			for _, p := range l.Phases {
+				if len(p.AutomaticDeploymentTargets)+len(p.OptionalDeploymentTargets)+len(p.RemoteSpaces) == 0 {
+					reached = len(all) // all the others
+				}
+				for _, id := range slices.Concat(p.AutomaticDeploymentTargets, p.OptionalDeploymentTargets) {
+					reached = max(reached, place[id])
+				}
+				for _, r := range p.RemoteSpaces {
+					if n, ok := cutID(prefixLink, r.ID); ok {
+						behind[LinkID(n)] = max(behind[LinkID(n)], reached)
+					}
+				}
+			}
+		}
+	}
+	var out []Column
+	remotes := func(at int) {
+		for _, r := range d.Remote {
+			if place, known := behind[r.LinkID]; known && place == at || !known && at == len(all)+1 {
+				out = append(out, Column{Remote: r.ID})
+			}
+		}
+	}
+	remotes(0)
+	for i, e := range all {
+		if slices.ContainsFunc(d.Environments, func(v Environment) bool { return v.ID == e.ID }) {
+			out = append(out, Column{Environment: e.ID})
+		}
+		remotes(i + 1)
+	}
+	remotes(len(all) + 1)
+	return out, nil
 }
 
 func idsOf(projects []DashboardProject) (marks string, args []any) {

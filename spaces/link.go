@@ -62,6 +62,30 @@ type Link struct {
 	UpdatedBy        string
 }
 
+// LinkHealth is what there is to say of how a link is.
+type LinkHealth struct {
+	State         LinkState
+	Mode          string
+	LastContactAt *time.Time
+	LastError     string
+}
+
+// Silence is how long nothing may be heard of a peer that dials before that is worth a
+// word: twice as long as it waits for news in one request.
+const Silence = time.Minute
+
+// Health is how the link is.
+func (l Link) Health() LinkHealth { return LinkHealth{l.State, l.Mode, l.LastContactAt, l.LastError} }
+
+// Cut reports whether an active link over the network does not work now, as far as that
+// can be known here: the peer could not be reached, or has not come for too long.
+func (h LinkHealth) Cut(now time.Time) bool {
+	if h.State != LinkActive || h.Mode == ModeByHand {
+		return false
+	}
+	return h.LastError != "" || h.Mode == ModeTheyDial && h.LastContactAt != nil && now.Sub(*h.LastContactAt) > Silence
+}
+
 // Usable is nil for an active link and says why not for another.
 func (l Link) Usable() error {
 	if l.State == LinkActive {

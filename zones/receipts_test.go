@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/errs"
@@ -270,10 +271,62 @@ func TestDashboardKeepsWhatItKnew(t *testing.T) {
 	if after := dashboard(); after != before {
 		t.Errorf("with the link cut: %+v, before %+v", after, before)
 	}
+	// The side that is dialled knows it by the silence.
+	health := view(dev, func(tx *spaces.ReadTx) (spaces.Dashboard, error) { return tx.Dashboard(spaces.DashboardFilter{}) }).Remote[0].Link
+	if health.LastContactAt == nil || health.Cut(*health.LastContactAt) || !health.Cut(health.LastContactAt.Add(spaces.Silence+time.Second)) {
+		t.Errorf("the link of the column: %+v", health)
+	}
+	if there := view(prod, func(tx *spaces.ReadTx) (spaces.Link, error) { return tx.Link(there.ID) }); !there.Health().Cut(time.Now()) {
+		t.Errorf("the link at Prod: %+v", there.Health())
+	}
 	dev.around(nil)
 	eventually(t, "the news is at Dev", func() bool { return dashboard().State == spaces.TaskFailed })
 	if after := dashboard(); !after.AsOf.After(before.AsOf) {
 		t.Errorf("known as of %s, before %s", after.AsOf, before.AsOf)
+	}
+}
+
+// Columns stand where releases go: those of a space behind what its phase comes after, in
+// whichever lifecycle.
+func TestDashboardIsInTheOrderOfLifecycles(t *testing.T) {
+	dev, prod, toProd, toDev, shop := byHand(t)
+	archive := dev.place("Archive")
+	dev.phases(phase("Test", dev.env.ID.String(), ""), phase("Production", "", toProd.ID.String()), phase("Archive", archive.ID.String(), ""))
+	r := prod.accept(t, prod.take(t, dev.export(t, dev.promote(t, shop, toProd, "1.0.0", []byte("one"), true))))
+	prod.deployed(r, spaces.TaskSuccess)
+	back(t, prod, toDev.ID, dev)
+	order := func() string {
+		t.Helper()
+		d := view(dev, func(tx *spaces.ReadTx) (spaces.Dashboard, error) { return tx.Dashboard(spaces.DashboardFilter{}) })
+		var names []string
+		for _, c := range d.Columns {
+			for _, e := range d.Environments {
+				if e.ID == c.Environment {
+					names = append(names, e.Name)
+				}
+			}
+			for _, e := range d.Remote {
+				if e.ID == c.Remote {
+					names = append(names, e.LinkName+" "+e.Name)
+				}
+			}
+		}
+		return strings.Join(names, ", ")
+	}
+	if got := order(); got != "Test, Prod Production, Archive" {
+		t.Errorf("between: %s", got)
+	}
+	dev.phases(phase("Test", dev.env.ID.String(), ""), phase("Archive", archive.ID.String(), ""), phase("Production", "", toProd.ID.String()))
+	if got := order(); got != "Test, Archive, Prod Production" {
+		t.Errorf("behind: %s", got)
+	}
+	dev.phases(phase("Production", "", toProd.ID.String()), phase("Test", dev.env.ID.String(), ""))
+	if got := order(); got != "Prod Production, Test, Archive" {
+		t.Errorf("before: %s", got)
+	}
+	dev.phases(phase("Test", dev.env.ID.String(), ""))
+	if got := order(); got != "Test, Archive, Prod Production" {
+		t.Errorf("in no lifecycle: %s", got)
 	}
 }
 

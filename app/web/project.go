@@ -82,16 +82,28 @@ func dashboard(r *request) error {
 	return r.show(projects.Show(m), map[string]templ.Component{"matrix": projects.Matrix(m)})
 }
 
-// matrix puts what the space knows into rows and columns, remote environments behind.
+// matrix puts what the space knows into rows and columns.
 func matrix(m *projects.Dashboard, d spaces.Dashboard, slug string) {
 	column, remote := map[spaces.EnvironmentID]int{}, map[int64]int{}
+	names, elsewhere := map[spaces.EnvironmentID]string{}, map[int64]spaces.RemoteEnvironment{}
 	for _, e := range d.Environments {
-		column[e.ID] = len(m.Environments)
-		m.Environments = append(m.Environments, projects.Column{Name: e.Name})
+		names[e.ID] = e.Name
 	}
 	for _, e := range d.Remote {
-		remote[e.ID] = len(m.Environments)
-		m.Environments = append(m.Environments, projects.Column{Name: e.Name, Zone: e.LinkName})
+		elsewhere[e.ID] = e
+	}
+	now := time.Now()
+	for _, c := range d.Columns {
+		if c.Remote == 0 {
+			column[c.Environment] = len(m.Environments)
+			m.Environments = append(m.Environments, projects.Column{Name: names[c.Environment]})
+			continue
+		}
+		e := elsewhere[c.Remote]
+		remote[c.Remote] = len(m.Environments)
+		x := projects.Column{Name: e.Name, Zone: e.LinkName, Link: views.LinkURL(slug, e.LinkID.String()), Heard: when(e.Link.LastContactAt)}
+		x.Tone, x.Word = healthTone(e.Link, now)
+		m.Environments = append(m.Environments, x)
 	}
 	cells, slugs := map[spaces.ProjectID][]projects.Cell{}, map[spaces.ProjectID]string{}
 	for _, p := range d.Projects {

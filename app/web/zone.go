@@ -35,13 +35,20 @@ func zoneRoutes() []route {
 	}
 }
 
-func linkTone(l spaces.Link) (ui.Tone, string) {
+func linkTone(l spaces.Link) (ui.Tone, string) { return healthTone(l.Health(), time.Now()) }
+
+func healthTone(l spaces.LinkHealth, now time.Time) (ui.Tone, string) {
 	switch l.State {
 	case spaces.LinkAwaiting:
 		return ui.Waiting, "Compare the words"
 	case spaces.LinkActive:
-		if l.LastError != "" {
+		switch {
+		case l.Mode == spaces.ModeByHand:
+			return ui.Good, "Active, by hand"
+		case l.LastError != "":
 			return ui.Waiting, "Out of reach"
+		case l.Cut(now):
+			return ui.Waiting, "Silent"
 		}
 		return ui.Good, "Active"
 	case spaces.LinkPaused:

@@ -300,6 +300,9 @@ func TestPromotionByPages(t *testing.T) {
 	if !strings.Contains(cell, "1.0.0") || !strings.Contains(cell, "Succeeded") || !strings.Contains(cell, "as of") || !strings.Contains(cell, "by file") {
 		t.Errorf("the dashboard of Dev says of Prod: %s", cell)
 	}
+	if head := dev.get("/spaces/payments").Find("th.env a.link").Text(); !strings.Contains(head, "Active, by hand") {
+		t.Errorf("the dashboard of Dev says of the link: %s", head)
+	}
 
 	// The next one differs, is compared, and is rejected.
 	edit := dev.get(p+"/process").Find("tbody th a").AttrOr("href", "")

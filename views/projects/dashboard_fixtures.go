@@ -25,7 +25,7 @@ func DashboardFixtures() []views.Fixture {
 func sample(groups, rows int) Dashboard {
 	at := time.Date(2026, 11, 23, 9, 30, 0, 0, time.UTC)
 	d := Dashboard{Page: views.SamplePage("Dashboard", "Dashboard"), CanCreate: true,
-		Environments: []Column{{Name: "Development"}, {Name: "Test"}, {Name: "Staging"}, {Name: "Production EU", Zone: "eu-vault"}, {Name: "Production US", Zone: "us-east"}}}
+		Environments: []Column{{Name: "Development"}, {Name: "Test"}, {Name: "Staging"}, {Name: "Production EU", Zone: "eu-vault", Link: "/l", Tone: ui.Good, Word: "Active, by hand"}, {Name: "Production US", Zone: "us-east", Link: "/l", Tone: ui.Waiting, Word: "Out of reach", Heard: time.Now().Add(-3 * time.Hour)}}}
 	names := []string{"Checkout", "Ledger", "Card gateway", "Payment reconciliation with a really long name", "Web shop", "Mail"}
 	for g := range groups {
 		grp := Group{Name: []string{"Core", "Edge", "Reports", "Tools", "Archive"}[g%5]}
