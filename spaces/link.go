@@ -329,6 +329,12 @@ func (tx *Tx) LinkContact(id LinkID) error {
 	return tx.update(`UPDATE zone_link SET last_contact_at = ?, last_error = '', attempts = 0, next_at = NULL WHERE id = ?`, formatTime(tx.Now), int64(id))
 }
 
+// LinkAlive notes that the peer answered, while it asked to be left alone with something
+// else: why, and when that is tried again, stays.
+func (tx *Tx) LinkAlive(id LinkID) error {
+	return tx.update(`UPDATE zone_link SET last_contact_at = ? WHERE id = ?`, formatTime(tx.Now), int64(id))
+}
+
 // LinkFailure notes that the peer could not be reached, and when it is tried again.
 func (tx *Tx) LinkFailure(id LinkID, reason string, next time.Time) error {
 	tx.changed("links", "link/"+id.String(), "dashboard")

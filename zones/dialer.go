@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -17,6 +16,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"octopuses.dev/octopuses/spaces"
@@ -164,17 +164,20 @@ func send(ctx context.Context, c *http.Client, method, address string, head http
 	defer res.Body.Close()
 	var p problem
 	b, _ := readAll(res.Body, 1<<20)
+	// Whoever is overloaded is asked again, whatever else it says.
+	full := res.StatusCode == http.StatusTooManyRequests || res.StatusCode >= 500
 	if json.Unmarshal(b, &p) != nil || p.Type == "" {
-		return nil, errs.New(errs.Unavailable, "The other server answered with status %d.", res.StatusCode)
+		err := errs.New(errs.Unavailable, "The other server answered with status %d.", res.StatusCode)
+		return nil, notBefore(res, err)
 	}
 	kind := errs.Unavailable
-	if p.Retry == "no" {
+	if p.Retry == "no" && !full {
 		kind = map[int]errs.Kind{404: errs.NotFound, 409: errs.Blocked, 413: errs.TooLarge, 422: errs.Invalid}[res.StatusCode]
 		if kind == "" {
 			kind = errs.Blocked
 		}
 	}
-	return nil, errs.New(kind, "%.500s", p.Detail)
+	return nil, notBefore(res, errs.New(kind, "%.500s", p.Detail))
 }
 
 // conversation is a running exchange with the peer of one link.
@@ -249,16 +252,17 @@ func (z *Service) RunLinks(ctx context.Context, s *spaces.Space) error {
 // keep talks with a link's peer: one loop delivers what we have, the other waits for what
 // the peer has. Both back off together when it is out of reach.
 func (z *Service) keep(ctx context.Context, s *spaces.Space, id spaces.LinkID) {
-	pull, push := make(chan struct{}, 1), make(chan struct{}, 1)
-	go z.loop(ctx, s, id, pull, push, (*conversation).pull, true)
-	z.loop(ctx, s, id, push, pull, (*conversation).push, false)
+	pull, push, asked := make(chan struct{}, 1), make(chan struct{}, 1), &atomic.Bool{}
+	go z.loop(ctx, s, id, pull, push, asked, (*conversation).pull, true)
+	z.loop(ctx, s, id, push, pull, asked, (*conversation).push, false)
 }
 
 // loop takes turns. A sign of life that one loop gets wakes the other, through alive of
-// one that is wakes of the other. The turns of one that waits by itself, as for news of
+// one that is wakes of the other. asked says that one of them rests because the peer asked
+// for it: what the other hears then does not end that. The turns of one that waits by itself, as for news of
 // the peer, follow at once.
-func (z *Service) loop(ctx context.Context, s *spaces.Space, id spaces.LinkID, alive <-chan struct{}, wakes chan<- struct{}, turn func(*conversation, context.Context) error, waits bool) {
-	attempt := 0
+func (z *Service) loop(ctx context.Context, s *spaces.Space, id spaces.LinkID, alive <-chan struct{}, wakes chan<- struct{}, asked *atomic.Bool, turn func(*conversation, context.Context) error, waits bool) {
+	attempt, resting := 0, false
 	var c *conversation
 	news, stop := s.Hub().Subscribe(spaces.TopicLinks, "events")
 	defer stop()
@@ -275,9 +279,17 @@ func (z *Service) loop(ctx context.Context, s *spaces.Space, id spaces.LinkID, a
 		if ctx.Err() != nil {
 			return
 		}
+		if resting {
+			resting = false
+			asked.Store(false)
+		}
 		if err == nil {
 			if attempt > 0 || l.LastError != "" || l.LastContactAt == nil || time.Since(*l.LastContactAt) > 5*time.Second {
-				if err := spaces.Do(ctx, s, spaces.Server(), func(tx *spaces.Tx) error { return tx.LinkContact(id) }); err != nil {
+				note := (*spaces.Tx).LinkContact
+				if asked.Load() {
+					note = (*spaces.Tx).LinkAlive
+				}
+				if err := spaces.Do(ctx, s, spaces.Server(), func(tx *spaces.Tx) error { return note(tx, id) }); err != nil {
 					z.log().Warn("note contact", "link", id.String(), "err", err)
 				}
 			}
@@ -300,13 +312,19 @@ func (z *Service) loop(ctx context.Context, s *spaces.Space, id spaces.LinkID, a
 		if attempt++; c.moved {
 			attempt, c.moved = 1, false
 		}
-		pause := z.pause(attempt)
+		pause, heard := z.pause(attempt), alive
+		if after := askedFor(err); after > 0 {
+			// It is alive and says when to come back: only a person makes us come earlier. Those
+			// who were told the same do not come together.
+			pause, heard, resting = max(pause, after+z.pause(1)), nil, true
+			asked.Store(true)
+		}
 		ferr := spaces.Do(ctx, s, spaces.Server(), func(tx *spaces.Tx) error { return tx.LinkFailure(id, errs.TextOf(err), tx.Now.Add(pause)) })
 		if ferr != nil && ctx.Err() == nil {
 			z.log().Error("note failure of link", "link", id.String(), "err", ferr)
 		}
 		z.log().Debug("link", "link", id.String(), "err", err, "again_in", pause)
-		z.rest(ctx, s, id, pause, alive, news)
+		z.rest(ctx, s, id, pause, heard, news)
 	}
 }
 
@@ -333,28 +351,6 @@ func (z *Service) rest(ctx context.Context, s *spaces.Space, id spaces.LinkID, p
 			}
 		}
 	}
-}
-
-// The pause after a failure: at random between shortest and a bound that doubles from
-// firstBound to lastBound (full jitter), so that many links do not come back at once.
-const (
-	shortestPause = 50 * time.Millisecond
-	firstBound    = 2 * time.Second
-	lastBound     = 15 * time.Minute
-)
-
-// backOff is how long to wait after the attempt-th failure in a row, from 1. below
-// returns a random number from 0 to less than its argument.
-func backOff(attempt int, below func(int64) int64) time.Duration {
-	bound := min(firstBound<<min(attempt-1, 10), lastBound)
-	return shortestPause + time.Duration(below(int64(bound)))
-}
-
-func (z *Service) pause(attempt int) time.Duration {
-	if z.BackOff != nil {
-		return z.BackOff(attempt)
-	}
-	return backOff(attempt, rand.Int64N)
 }
 
 // push delivers our messages in their order, then the package files that the peer lacks.

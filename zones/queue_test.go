@@ -2,7 +2,9 @@ package zones_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -168,4 +170,60 @@ func TestRetryNow(t *testing.T) {
 	prod.inbox(t, "1.1.0")
 	eventually(t, "the second is delivered", func() bool { return dev.promotion(second.ID).State == spaces.PromotionDelivered })
 	eventually(t, "what Prod has to tell is heard as well", func() bool { return dev.promotion(first.ID).State == spaces.PromotionAccepted })
+}
+
+// A peer that says when to come back is left alone until then, although other requests
+// are answered meanwhile, and although it calls that a refusal. A person may ask earlier.
+func TestRetryAfterIsHeeded(t *testing.T) {
+	for status, retry := range map[int]string{http.StatusTooManyRequests: "no", http.StatusServiceUnavailable: "yes"} {
+		dev, prod := newZone(t, "Dev", "Test"), newZone(t, "Prod", "Production")
+		var full atomic.Bool
+		var sent, asked atomic.Int64
+		prod.around(func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/messages") {
+					asked.Add(1)
+					q := r.URL.Query()
+					q.Set("wait", "0") // as if there were news all the time
+					r.URL.RawQuery = q.Encode()
+					time.Sleep(5 * time.Millisecond)
+				}
+				if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/messages") {
+					sent.Add(1)
+					if full.Load() {
+						w.Header().Set("Retry-After", "1800")
+						w.WriteHeader(status)
+						fmt.Fprintf(w, `{"type":"busy","detail":"Come later.","retry":%q}`, retry)
+						return
+					}
+				}
+				h.ServeHTTP(w, r)
+			})
+		})
+		l := wired(t, dev, prod, false)
+		dev.lifecycle(l)
+		p := dev.shop()
+		full.Store(true)
+		pr := dev.promote(t, p, l, "1.0.0", []byte("one"), false)
+		link := func() spaces.Link {
+			return view(dev, func(tx *spaces.ReadTx) (spaces.Link, error) { return tx.Link(l.ID) })
+		}
+		eventually(t, "it was told to come later", func() bool { return link().NextAt != nil })
+		first, before := sent.Load(), asked.Load()
+		dev.release(p, "1.0.1", []byte("two")) // wakes whoever waits for events
+		eventually(t, "other requests are answered", func() bool { return asked.Load() > before+50 })
+		got := link()
+		if sent.Load() != first || got.NextAt == nil || time.Until(*got.NextAt) < 29*time.Minute || got.LastError != "Come later." {
+			t.Errorf("status %d: sent %d times after %d, next at %v, %q", status, sent.Load(), first, got.NextAt, got.LastError)
+		}
+		if m := dev.message(pr.ID); m.State != spaces.OutboxQueued {
+			t.Errorf("status %d: the message is %s", status, m.State)
+		}
+		full.Store(false)
+		if err := dev.set(spacetest.Manager(), pr.ID, spaces.OutboxQueued); err != nil {
+			t.Fatal(err)
+		}
+		prod.inbox(t, "1.0.0")
+		eventually(t, "the failure is forgotten", func() bool { return link().LastError == "" && link().NextAt == nil })
+	}
 }

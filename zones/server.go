@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"octopuses.dev/octopuses/spaces"
@@ -33,6 +34,33 @@ func randomBytes(n int) []byte {
 type Door struct {
 	Service *Service
 	Resolve func(ctx context.Context, ulid string) (*spaces.Space, error)
+
+	mu    sync.Mutex
+	calls map[string]int // requests that run, by link; mu guards it
+}
+
+// maxCalls are the requests that one link may have running. A peer needs two: one that
+// waits for news and one that sends. Those of a connection that broke may hang for a while.
+const maxCalls = 16
+
+// enter counts a request of a link. leave counts it off; nil: there are too many.
+func (d *Door) enter(l spaces.Link) (leave func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.calls[l.ULID] >= maxCalls {
+		return nil
+	}
+	if d.calls == nil {
+		d.calls = map[string]int{}
+	}
+	d.calls[l.ULID]++
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.calls[l.ULID]--; d.calls[l.ULID] == 0 {
+			delete(d.calls, l.ULID)
+		}
+	}
 }
 
 // Handler serves peers. It expects mutual TLS that accepts any certificate: the key is
@@ -69,6 +97,11 @@ func (d *Door) linked(f func(w http.ResponseWriter, r *http.Request, s *spaces.S
 			if err := l.Usable(); err != nil {
 				return errs.New(errs.Unavailable, "paused") // for the peer: try later
 			}
+			leave := d.enter(l)
+			if leave == nil {
+				return errs.New(errs.Busy, "There are %d requests of this link already.", maxCalls)
+			}
+			defer leave()
 			return f(w, r, s, l)
 		}()
 		if err != nil {

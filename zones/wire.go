@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,7 +40,7 @@ type problem struct {
 
 func writeProblem(w http.ResponseWriter, err error) {
 	p := problem{Type: "failed", Detail: "The other server could not do this now.", Retry: "yes"}
-	status := http.StatusServiceUnavailable
+	status, after := http.StatusServiceUnavailable, time.Duration(0)
 	switch errs.KindOf(err) {
 	case errs.Invalid, errs.Exists:
 		p, status = problem{"refused", errs.TextOf(err), "no"}, http.StatusUnprocessableEntity
@@ -49,6 +50,14 @@ func writeProblem(w http.ResponseWriter, err error) {
 		p, status = problem{"unknown-link", "There is no such link.", "no"}, http.StatusNotFound
 	case errs.TooLarge:
 		p, status = problem{"too-large", errs.TextOf(err), "no"}, http.StatusRequestEntityTooLarge
+	case errs.Busy:
+		p, status, after = problem{"busy", errs.TextOf(err), "yes"}, http.StatusTooManyRequests, afterBusy
+	}
+	if status == http.StatusServiceUnavailable && isFull(err) {
+		p.Detail, after = "The other server has no room on its disk now.", afterFull
+	}
+	if after > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(after/time.Second)))
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
