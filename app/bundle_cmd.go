@@ -18,7 +18,7 @@ func bundleCommand() *command {
 	return &command{
 		name: "bundle", summary: "Inspect, verify, compare and unpack bundles, receipts and cards from the files alone",
 		detail: "These commands need no server, no network and no data folder.",
-		sub:    []*command{bundleInspectCommand(), bundleVerifyCommand(), bundleDiffCommand(), bundleExtractCommand()},
+		sub:    []*command{bundleInspectCommand(), bundleVerifyCommand(), bundleDiffCommand(), bundleExtractCommand(), bundleSplitCommand(), bundleJoinCommand()},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -38,6 +39,8 @@ func TestMain(m *testing.M) {
 //	terminate NAME        SIGTERM; it must end with status 0
 //	kill-9 NAME           as it says; the server is gone when this returns
 //	http STATUS METHOD URL [FILE]   the body is the standard output; FILE is sent
+//
+// [netless] holds where a program can be run without any network, by "unshare -rn".
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -63,6 +66,16 @@ func TestScripts(t *testing.T) {
 				r.end(ts, true)
 			},
 			"http": request,
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "netless" {
+				return false, fmt.Errorf("unknown condition %s", name)
+			}
+			err := exec.Command("unshare", "-rn", "true").Run()
+			if err != nil {
+				t.Logf("SKIPPED: nothing can be run without a network here: unshare: %v", err)
+			}
+			return err == nil, nil
 		},
 	})
 }
