@@ -119,7 +119,7 @@ func (a *arrival) bring(ctx context.Context, stdio Stdio, folder string) error {
 		if err != nil {
 			return err
 		}
-		registry, err := spaces.NewRegistry(spaces.Config{Root: data.spacesFolder(), Master: data.master, Marks: spaceMarks{instance: i}})
+		registry, err := spaces.NewRegistry(spaces.Config{Root: data.spacesFolder(), Master: data.master, Marks: spaceMarks{instance: i}, TaskNumbers: spaceMarks{instance: i}.taskNumbers})
 		if err != nil {
 			return err
 		}

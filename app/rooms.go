@@ -90,6 +90,14 @@ func spaceNumber(ref spaces.Ref) (n int64, err error) {
 	return n, nil
 }
 
+func (m spaceMarks) taskNumbers(ctx context.Context, ref spaces.Ref, above int64) (first, last int64, err error) {
+	n, err := spaceNumber(ref)
+	if err != nil {
+		return 0, 0, err
+	}
+	return m.instance.GiveTaskNumbers(ctx, n, above)
+}
+
 // marked lists the spaces that something is to be done in without being asked.
 func (s *server) marked(ctx context.Context, mark string) ([]spaces.Ref, error) {
 	rows, err := s.instance.Marked(ctx, mark)

@@ -431,7 +431,7 @@ func (r *Registry) newLife(ctx context.Context, dir string, ref Ref, was secrets
 		}
 	}
 	return Do(ctx, s, Server(), func(tx *Tx) error {
-		_, err := tx.exec(`UPDATE space_meta SET name = ?, incarnation = ?, master_key_id = ?, wrapped_key = ?, card = NULL WHERE id = 1`,
+		_, err := tx.exec(`UPDATE space_meta SET name = ?, incarnation = ?, master_key_id = ?, wrapped_key = ?, card = NULL, task_next = 1, task_last = 0 WHERE id = 1`,
 			ref.Name, NewULID(tx.Now), r.cfg.Master.ID(), r.cfg.Master.Wrap(s.key, "space/"+s.ulid))
 		if err != nil {
 			return err

@@ -26,6 +26,9 @@ type Config struct {
 	IdleAfter time.Duration    // a space unused for so long is closed; 0: 5 minutes
 	Wake      func(Ref)        // told after the commit of work for the runner or the link worker; nil: nobody
 	Marks     Marks            // nil: a starting server looks at no space by itself
+	// TaskNumbers gives a space ids for its tasks, from first to last, all above a number.
+	// It is durable when it returns. Nil: each space counts for itself.
+	TaskNumbers func(ctx context.Context, ref Ref, above int64) (first, last int64, err error)
 	// Committed is called after each commit, before anybody else hears of it. Nil except in
 	// tests, which end the process there and look what the next one makes of the file.
 	Committed func(*Space)

@@ -44,6 +44,8 @@ type Space struct {
 	hub      *Hub
 	seen     func(*Space) // Config.Committed
 
+	taskNumbers func(ctx context.Context, ref Ref, above int64) (first, last int64, err error) // Config.TaskNumbers
+
 	registry *Registry
 	leases   int       // guarded by Registry.mu
 	idleFrom time.Time // guarded by Registry.mu; when leases became 0
@@ -136,7 +138,7 @@ func openSpace(ctx context.Context, ref Ref, dir string, cfg Config) (*Space, er
 	if err := migrations.Apply(ctx, file, migrations.Space); err != nil {
 		return nil, fmt.Errorf("open space %s: %w", ref.Folder, err)
 	}
-	s := &Space{ref: ref, dir: dir, now: cfg.Now, hub: NewHub(), seen: cfg.Committed, log: cfg.Logger.With("space", ref.ID)}
+	s := &Space{ref: ref, dir: dir, now: cfg.Now, hub: NewHub(), seen: cfg.Committed, taskNumbers: cfg.TaskNumbers, log: cfg.Logger.With("space", ref.ID)}
 	s.name.Store(&ref.Name)
 	var err error
 	if s.write, err = migrations.Open(file, false); err != nil {

@@ -101,15 +101,42 @@ func (tx *Tx) createTask(in taskInput) (TaskID, error) {
 	if in.queueAt.Before(tx.Now) {
 		in.queueAt = tx.Now
 	}
+	number, err := tx.taskNumber()
+	if err != nil {
+		return 0, err
+	}
 	now := formatTime(tx.Now)
-	n, err := tx.insert(`INSERT INTO task (ulid, kind, description, state, project_id, environment_id, target_id, concurrency_tag, arguments, queue_at, queue_expires_at, updated_at, created_at, created_by)
-		VALUES (?, ?, ?, 'Queued', NULLIF(?, 0), NULLIF(?, 0), NULLIF(?, 0), ?, ?, ?, ?, ?, ?, ?)`,
-		NewULID(tx.Now), in.kind, in.description, int64(in.project), int64(in.environment), int64(in.target), in.tag, string(args), formatTime(in.queueAt), formatTimePtr(in.queueExpires), now, now, tx.Actor.Name)
+	n, err := tx.insert(`INSERT INTO task (id, ulid, kind, description, state, project_id, environment_id, target_id, concurrency_tag, arguments, queue_at, queue_expires_at, updated_at, created_at, created_by)
+		VALUES (NULLIF(?, 0), ?, ?, ?, 'Queued', NULLIF(?, 0), NULLIF(?, 0), NULLIF(?, 0), ?, ?, ?, ?, ?, ?, ?)`,
+		number, NewULID(tx.Now), in.kind, in.description, int64(in.project), int64(in.environment), int64(in.target), in.tag, string(args), formatTime(in.queueAt), formatTimePtr(in.queueExpires), now, now, tx.Actor.Name)
 	if err != nil {
 		return 0, err
 	}
 	tx.changed("tasks", TopicQueue)
 	return TaskID(n), nil
+}
+
+// taskNumber is the next id of those that this space was given, 0 where it counts for
+// itself.
+func (tx *Tx) taskNumber() (int64, error) {
+	give := tx.Space.taskNumbers
+	if give == nil {
+		return 0, nil
+	}
+	var next, last int64
+	if err := tx.queryRow(`SELECT task_next, task_last FROM space_meta WHERE id = 1`).Scan(&next, &last); err != nil {
+		return 0, err
+	}
+	if next > last {
+		above, err := one[int64](tx.ReadTx, `SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'task'), 0)`)
+		if err != nil {
+			return 0, err
+		}
+		if next, last, err = give(tx.ctx, tx.Space.ref, above); err != nil {
+			return 0, err
+		}
+	}
+	return next, tx.update(`UPDATE space_meta SET task_next = ?, task_last = ? WHERE id = 1`, next+1, last)
 }
 
 // TopicQueue is the topic that tells the runner of queued and cancelled tasks and

@@ -473,3 +473,43 @@ func TestAutomaticEnvironments(t *testing.T) {
 		t.Errorf("deployments: %v", all)
 	}
 }
+
+// TestTasksOfSpaces: a task is named without its space by clients, so no two spaces of a
+// server give the same id, and each is found by it. Who may not enter its space gets
+// nothing, and no other's instead.
+func TestTasksOfSpaces(t *testing.T) {
+	s := apptest.Start(t)
+	other := s.NewSpace("Other", s.Admin)
+	own, key := s.NewUser("bo")
+	third := s.NewSpace("Third", own)
+	seen := map[string]string{}
+	for range 3 {
+		for _, space := range []string{"Spaces-1", other.ID(), third.ID()} {
+			by := s.Key
+			if space == third.ID() {
+				by = key
+			}
+			var task map[string]any
+			s.Do(by, "POST", "/api/"+space+"/tasks", map[string]any{"Name": "Health", "Description": "in " + space}).Into(t, &task)
+			id, _ := task["Id"].(string)
+			if seen[id] != "" || id == "" {
+				t.Fatalf("%s of %s is of %s already: %v", id, space, seen[id], task)
+			}
+			seen[id] = space
+		}
+	}
+	for id, space := range seen {
+		for by, may := range map[string]bool{s.Key: space != third.ID(), key: space == third.ID()} {
+			a := s.Do(by, "GET", "/api/tasks/"+id+"/details", nil)
+			if !may {
+				if a.Status != http.StatusNotFound {
+					t.Errorf("%s of %s: %d", id, space, a.Status)
+				}
+				continue
+			}
+			if got := a.JSON(t)["Task"].(map[string]any)["SpaceId"]; got != space {
+				t.Errorf("%s is of %s, and %v is shown", id, space, got)
+			}
+		}
+	}
+}

@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,8 +64,9 @@ func inSomeSpace(h func(*request) error) func(*request) error {
 }
 
 // inSpaceOfTask answers a row of the server for a task that is named without its space.
-// Every space counts its own tasks, so several may have that id: the default space is
-// asked first, then the others by name.
+// The space that the id was given to is asked first; ids of before they were given, or of
+// a space that came from another server, may be those of several: the default space, then
+// the others by name.
 func inSpaceOfTask(h func(*request) error) func(*request) error {
 	return func(r *request) error {
 		id, err := spaces.ParseTaskID(r.param("id"))
@@ -75,6 +77,19 @@ func inSpaceOfTask(h func(*request) error) func(*request) error {
 		if err != nil {
 			return err
 		}
+		owner, err := r.s.Instance.SpaceOfTask(r.ctx, int64(id))
+		if err != nil {
+			return err
+		}
+		slices.SortStableFunc(mine, func(a, b instance.Space) int {
+			switch owner {
+			case a.Number:
+				return -1
+			case b.Number:
+				return 1
+			}
+			return 0
+		})
 		for _, about := range mine {
 			if err := r.lease(about); err != nil {
 				return err

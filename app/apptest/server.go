@@ -55,7 +55,7 @@ func Start(t testing.TB, configure ...func(*api.Server)) *Server {
 	if s.Instance, err = instance.Open(ctx, filepath.Join(dir, "instance.db"), master, instance.Options{Logger: quiet}); err != nil {
 		t.Fatal(err)
 	}
-	if s.Spaces, err = spaces.NewRegistry(spaces.Config{Root: filepath.Join(dir, "spaces"), Master: master, Logger: quiet}); err != nil {
+	if s.Spaces, err = spaces.NewRegistry(spaces.Config{Root: filepath.Join(dir, "spaces"), Master: master, Logger: quiet, TaskNumbers: s.taskNumbers}); err != nil {
 		t.Fatal(err)
 	}
 	if s.Admin, _, err = s.Instance.EnsureAdministrator(ctx, "admin", Password, AdminKey); err != nil {
@@ -100,6 +100,14 @@ func Start(t testing.TB, configure ...func(*api.Server)) *Server {
 		}
 	})
 	return s
+}
+
+func (s *Server) taskNumbers(ctx context.Context, ref spaces.Ref, above int64) (first, last int64, err error) {
+	about, err := s.Instance.SpaceBy(ctx, ref.ID)
+	if err != nil {
+		return 0, 0, err
+	}
+	return s.Instance.GiveTaskNumbers(ctx, about.Number, above)
 }
 
 // NewSpace makes a space with a manager.

@@ -108,6 +108,12 @@ CREATE TABLE space_mark (
   PRIMARY KEY (mark, space_id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE task_number (
+  first    INTEGER PRIMARY KEY,
+  last     INTEGER NOT NULL,
+  space_id INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE team (
   id          INTEGER PRIMARY KEY AUTOINCREMENT,
   word        TEXT CONSTRAINT team_word UNIQUE, -- built-in teams: everyone, administrators, managers, spacemanagers-N
