@@ -16,6 +16,7 @@ import (
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/zones"
+	"octopuses.dev/octopuses/zones/bundle"
 )
 
 func zoneCommand() *command {
@@ -237,23 +238,46 @@ func zonePromoteCommand() *command {
 func zoneImportCommand() *command {
 	z := newZoneFlags()
 	return &command{
-		name: "import", args: "BUNDLE", min: 1, max: 1,
+		name: "import", args: "BUNDLE | PART...", min: 1, max: -1,
 		summary: "Take a bundle (.octb) into the space's inbox, where a person reviews it", flags: z.register,
+		detail: "A bundle that was split is taken from its parts, in any order.",
 		run: func(ctx context.Context, stdio Stdio, args []string) error {
-			f, err := os.Open(args[0])
-			if err != nil {
-				return err
+			if len(args) > 1 || bundle.IsPart(args[0]) {
+				return z.importParts(ctx, stdio, args)
 			}
-			defer f.Close()
-			return z.on(ctx, func(service *zones.Service, s *spaces.Space) error {
-				if _, err := service.Import(ctx, s, spaces.Server(), f); err != nil {
-					return err
-				}
-				_, err = fmt.Fprintf(stdio.Out, "%s is in the inbox of %s.\n", filepath.Base(args[0]), s.Name())
-				return err
-			})
+			return z.importFile(ctx, stdio, args[0], filepath.Base(args[0]))
 		},
 	}
+}
+
+func (z *zoneFlags) importFile(ctx context.Context, stdio Stdio, path, name string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return z.on(ctx, func(service *zones.Service, s *spaces.Space) error {
+		if _, err := service.Import(ctx, s, spaces.Server(), f); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(stdio.Out, "%s is in the inbox of %s.\n", name, s.Name())
+		return err
+	})
+}
+
+// importParts joins parts in the temporary folder (TMPDIR), which needs room for the whole.
+func (z *zoneFlags) importParts(ctx context.Context, stdio Stdio, parts []string) error {
+	folder, err := os.MkdirTemp("", "octopuses-join-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+	whole := filepath.Join(folder, "bundle")
+	p, err := bundle.Join(ctx, parts, whole)
+	if err != nil {
+		return err
+	}
+	return z.importFile(ctx, stdio, whole, p.Name)
 }
 
 func zoneReceiptsCommand() *command {

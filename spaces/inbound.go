@@ -270,6 +270,14 @@ func (tx *ReadTx) Wants(link LinkID) ([]Wanted, error) {
 	}, `SELECT DISTINCT digest, size FROM zone_blob_want WHERE link_id = ? AND state = 'missing' ORDER BY size, digest`, int64(link))
 }
 
+// MissingBlobs are the digests of the package files that an inbound release lacks.
+func (tx *ReadTx) MissingBlobs(id InboundID) ([]string, error) {
+	return list(tx, func(scan func(...any) error) (string, error) {
+		var d string
+		return d, scan(&d)
+	}, `SELECT digest FROM zone_blob_want WHERE inbound_id = ? AND state = 'missing' ORDER BY digest`, int64(id))
+}
+
 // BlobArrived notes that a package file is in the store. It counts for every link and
 // release that wants these bytes.
 func (tx *Tx) BlobArrived(b packages.Blob) error {

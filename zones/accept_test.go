@@ -482,6 +482,11 @@ func TestPackagesComeFromAnywhere(t *testing.T) {
 	if state() != "needs input" {
 		t.Error("the right bytes under another name were not taken")
 	}
+	// It was here before, from elsewhere.
+	push("Before", "package zero")
+	if in := prod.take(t, light(dev.promote(t, shop, toProd, "1.5.0", []byte("package zero"), true))); in.State != "needs input" || in.Missing != 0 {
+		t.Errorf("what is here already is missed: %+v", in)
+	}
 	// By a bundle with it, after one without.
 	second := dev.promote(t, shop, toProd, "2.0.0", []byte("package two"), true)
 	if in := prod.take(t, light(second)); in.State != "incomplete" {

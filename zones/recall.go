@@ -113,9 +113,9 @@ func takeRecall(tx *spaces.Tx, l spaces.Link, c bundle.Recall, envelope []byte, 
 	return tx.AddRecall(spaces.RecallInput{Link: l.ID, ReleaseULID: c.Release, CoreDigest: c.Core, PromotionULID: c.Promotion, Reason: c.Reason})
 }
 
-// startsWith looks at the first byte of what a person imports.
-func startsWith(r io.Reader, b byte) (io.Reader, bool) {
-	in := bufio.NewReader(r)
-	first, err := in.Peek(1)
-	return in, err == nil && first[0] == b
+// startsWith looks at the first bytes of what a person imports.
+func startsWith(r io.Reader, prefix string) (io.Reader, bool) {
+	in := bufio.NewReader(r) // one that is large enough already stays as it is
+	first, _ := in.Peek(len(prefix))
+	return in, string(first) == prefix
 }

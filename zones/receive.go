@@ -23,7 +23,11 @@ func (z *Service) Import(ctx context.Context, s *spaces.Space, actor spaces.Acto
 	if err := requireAny(actor, access.BundleImport); err != nil {
 		return spaces.Inbound{}, err
 	}
-	r, recall := startsWith(r, '{')
+	r, part := startsWith(r, bundle.PartBegins)
+	if part {
+		return spaces.Inbound{}, errs.New(errs.Invalid, "This is one part of a bundle that was split.").WithHint("Put all its parts together first: octopuses bundle join.")
+	}
+	r, recall := startsWith(r, "{")
 	if recall {
 		return z.importRecall(ctx, s, actor, r)
 	}
@@ -105,7 +109,13 @@ func (z *Service) take(ctx context.Context, s *spaces.Space, actor spaces.Actor,
 		for _, pkg := range p.Packages {
 			if !seen[pkg.Digest] {
 				seen[pkg.Digest] = true
-				input.Packages = append(input.Packages, packages.Blob{Digest: pkg.Digest, Size: pkg.Size})
+				b := packages.Blob{Digest: pkg.Digest, Size: pkg.Size}
+				input.Packages = append(input.Packages, b)
+				// What this space has from elsewhere counts where no peer asks and so none learns of
+				// it; over a wire it comes again.
+				if link.Mode == spaces.ModeByHand && s.Packages().Has(pkg.Digest) {
+					arrived = append(arrived, b)
+				}
 			}
 		}
 		var in spaces.Inbound

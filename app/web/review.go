@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,9 +52,6 @@ func (r *request) reviewWith(cause error) error {
 		x.At, _ = time.Parse(time.RFC3339, e.Ended)
 		m.Evidence = append(m.Evidence, x)
 	}
-	for _, k := range v.Promotion.Packages {
-		m.Packages = append(m.Packages, pages.Package{Action: k.Action, ID: k.ID, Version: k.Version, Digest: k.Digest, Size: k.Size, Here: r.space.Packages().Has(k.Digest)})
-	}
 	for _, k := range v.Packages {
 		m.Changed = append(m.Changed, projects.Pair{Name: k.Package + " in " + k.Action, Old: k.Before, New: k.After})
 	}
@@ -66,6 +64,17 @@ func (r *request) reviewWith(cause error) error {
 	m.CanDecide, m.Why = r.can(access.BundleApprove, access.Scope{})
 	m.Recall = recallHere(in)
 	_, err = spaces.View(r.ctx, r.space, r.actor, func(tx *spaces.ReadTx) (struct{}, error) {
+		missing, err := tx.MissingBlobs(in.ID)
+		if err != nil {
+			return struct{}{}, err
+		}
+		for _, k := range v.Promotion.Packages {
+			here := !slices.Contains(missing, k.Digest) && r.space.Packages().Has(k.Digest)
+			m.Packages = append(m.Packages, pages.Package{Action: k.Action, ID: k.ID, Version: k.Version, Digest: k.Digest, Size: k.Size, Here: here})
+		}
+		if len(missing) > 0 {
+			m.AcceptWhy = m.Row.Asked
+		}
 		if in.ReleaseID != 0 {
 			if p, err := tx.Project(in.ProjectID); err == nil {
 				if rel, err := tx.Release(in.ReleaseID); err == nil {

@@ -42,6 +42,15 @@ const (
 	maxPartName = 255
 )
 
+// PartBegins is how each part begins, and no other file of these formats.
+const PartBegins = `{"count":`
+
+// IsPart reports whether the file at path is a part; one that cannot be read is not.
+func IsPart(path string) bool {
+	_, _, err := partOf(path)
+	return err == nil
+}
+
 // Split writes a file in parts of at most limit bytes each into a folder, as
 // NAME.001 and so on, and returns their paths. Nothing is left there when it fails.
 func Split(ctx context.Context, path, folder string, limit int64) (paths []string, err error) {
