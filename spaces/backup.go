@@ -413,7 +413,7 @@ func (r *Registry) newLife(ctx context.Context, dir string, ref Ref, was secrets
 		return fmt.Errorf("adopt space: %w", err)
 	}
 	alone := r.cfg
-	alone.Marks, alone.Master, alone.Committed = nil, was, nil
+	alone.Marks, alone.Masters, alone.Committed = nil, secrets.NewMasters(was), nil
 	s, err := openSpace(ctx, ref, dir, alone)
 	if err != nil {
 		return err
@@ -431,8 +431,15 @@ func (r *Registry) newLife(ctx context.Context, dir string, ref Ref, was secrets
 		}
 	}
 	return Do(ctx, s, Server(), func(tx *Tx) error {
-		_, err := tx.exec(`UPDATE space_meta SET name = ?, incarnation = ?, master_key_id = ?, wrapped_key = ?, card = NULL, task_next = 1, task_last = 0 WHERE id = 1`,
-			ref.Name, NewULID(tx.Now), r.cfg.Master.ID(), r.cfg.Master.Wrap(s.key, "space/"+s.ulid))
+		keys, err := tx.keys()
+		if err != nil {
+			return err
+		}
+		if err := tx.rewrap(keys, r.cfg.Masters.Current()); err != nil {
+			return err
+		}
+		s.masters.Use(r.cfg.Masters.Current()) // what follows reads its keys again
+		_, err = tx.exec(`UPDATE space_meta SET name = ?, incarnation = ?, card = NULL, task_next = 1, task_last = 0 WHERE id = 1`, ref.Name, NewULID(tx.Now))
 		if err != nil {
 			return err
 		}

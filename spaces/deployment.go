@@ -462,7 +462,7 @@ func (tx *ReadTx) Work(task TaskID) (Work, error) {
 		}
 	}
 	if state != nil {
-		b, err := tx.Space.unseal(state, "deployment/"+w.Deployment.ID.String())
+		b, err := tx.unseal(state, "deployment/"+w.Deployment.ID.String())
 		if err != nil {
 			return w, err
 		}
@@ -505,7 +505,11 @@ func (tx *Tx) SaveState(id DeploymentID, state deploy.State) error {
 		return err
 	}
 	tx.changed("task/" + d.TaskID.String())
-	return tx.update(`UPDATE deployment SET state = ? WHERE id = ?`, tx.Space.seal(b, "deployment/"+id.String()), int64(id))
+	sealed, err := tx.seal(b, "deployment/"+id.String())
+	if err != nil {
+		return err
+	}
+	return tx.update(`UPDATE deployment SET state = ? WHERE id = ?`, sealed, int64(id))
 }
 
 // DeploymentPlan is what a deployment will do or did; nil before it started. It

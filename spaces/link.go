@@ -369,8 +369,12 @@ func (tx *Tx) CreateInvite(secretID string, secret []byte, localName, role strin
 	if err := c.Err(); err != nil {
 		return err
 	}
-	_, err := tx.insert(`INSERT INTO zone_invite (secret, secret_id, local_name, role, confirm, expires_at, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-		tx.Space.seal(secret, "invite/"+secretID), secretID, localName, role, confirm, formatTime(expires), formatTime(tx.Now), tx.Actor.Name)
+	sealed, err := tx.seal(secret, "invite/"+secretID)
+	if err != nil {
+		return err
+	}
+	_, err = tx.insert(`INSERT INTO zone_invite (secret, secret_id, local_name, role, confirm, expires_at, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		sealed, secretID, localName, role, confirm, formatTime(expires), formatTime(tx.Now), tx.Actor.Name)
 	if err != nil {
 		return err
 	}
@@ -396,7 +400,7 @@ func (tx *ReadTx) Invite(secretID string) (Invite, error) {
 	if tx.Now.After(i.ExpiresAt) {
 		return i, errs.New(errs.Blocked, "This invitation has expired.").WithHint("Make another one.")
 	}
-	i.Secret, err = tx.Space.unseal(i.Secret, "invite/"+secretID)
+	i.Secret, err = tx.unseal(i.Secret, "invite/"+secretID)
 	return i, err
 }
 

@@ -19,7 +19,8 @@ import (
 // Config says where spaces live and how they are opened.
 type Config struct {
 	Root      string           // the folder that holds one folder a space
-	Master    secrets.Master   // wraps the keys of spaces
+	Master    secrets.Master   // wraps the keys of spaces; not used where Masters is set
+	Masters   *secrets.Masters // nil: Master alone
 	Now       func() time.Time // nil: time.Now
 	Logger    *slog.Logger     // nil: slog.Default
 	MaxOpen   int              // idle spaces beyond this many are closed; 0: 64
@@ -62,6 +63,9 @@ func NewRegistry(cfg Config) (*Registry, error) {
 	if cfg.MaxOpen == 0 {
 		cfg.MaxOpen = 64
 	}
+	if cfg.Masters == nil {
+		cfg.Masters = secrets.NewMasters(cfg.Master)
+	}
 	if cfg.Wake == nil {
 		cfg.Wake = func(Ref) {}
 	}
@@ -81,7 +85,7 @@ func (r *Registry) Create(ctx context.Context, name, slug string) (folder string
 	id := NewULID(now)
 	folder = slug + "-" + FolderSuffix(id)
 	dir := filepath.Join(r.cfg.Root, folder)
-	if err := createFolder(ctx, dir, id, name, r.cfg.Master, now); err != nil {
+	if err := createFolder(ctx, dir, id, name, r.cfg.Masters.Current(), now); err != nil {
 		return "", err
 	}
 	// What every space begins with is there before anybody knows the folder.

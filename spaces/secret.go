@@ -9,9 +9,7 @@ import (
 // A row is written once and kept as long as the space, since snapshots of releases
 // point to it.
 
-func (s *Space) secretPurpose(id SecretID) string {
-	return "space/" + s.ulid + "/secret/" + strconv.FormatInt(int64(id), 10)
-}
+func secretPurpose(id SecretID) string { return "secret/" + strconv.FormatInt(int64(id), 10) }
 
 // putSecret seals a value into a new row.
 func (tx *Tx) putSecret(value string) (SecretID, error) {
@@ -20,7 +18,10 @@ func (tx *Tx) putSecret(value string) (SecretID, error) {
 		return 0, err
 	}
 	// The row's number is part of what is sealed, so it is known only now.
-	sealed := tx.Space.key.Seal([]byte(value), tx.Space.secretPurpose(SecretID(n)))
+	sealed, err := tx.seal([]byte(value), secretPurpose(SecretID(n)))
+	if err != nil {
+		return 0, err
+	}
 	return SecretID(n), tx.update(`UPDATE secret SET sealed = ? WHERE id = ?`, sealed, n)
 }
 
@@ -30,24 +31,8 @@ func (tx *ReadTx) secret(id SecretID) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read secret %d: %w", id, err)
 	}
-	plain, err := tx.Space.key.Open(sealed, tx.Space.secretPurpose(id))
-	if err != nil {
-		return "", fmt.Errorf("open secret %d: %w", id, err)
-	}
-	return string(plain), nil
-}
-
-// seal seals bytes of a row for a purpose within the space, as "deployment/7".
-func (s *Space) seal(plain []byte, purpose string) []byte {
-	return s.key.Seal(plain, "space/"+s.ulid+"/"+purpose)
-}
-
-func (s *Space) unseal(sealed []byte, purpose string) ([]byte, error) {
-	plain, err := s.key.Open(sealed, "space/"+s.ulid+"/"+purpose)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", purpose, err)
-	}
-	return plain, nil
+	plain, err := tx.unseal(sealed, secretPurpose(id))
+	return string(plain), err
 }
 
 // Identity returns the space's signing and sealing keys as zones stored them, and
@@ -57,12 +42,16 @@ func (tx *ReadTx) Identity() ([]byte, error) {
 	if err != nil || sealed == nil {
 		return nil, err
 	}
-	return tx.Space.unseal(sealed, "identity")
+	return tx.unseal(sealed, "identity")
 }
 
 // SetIdentity stores the space's keys, sealed. It is done once in a space's life.
 func (tx *Tx) SetIdentity(private []byte) error {
-	return tx.update(`UPDATE space_meta SET identity = ? WHERE id = 1 AND identity IS NULL`, tx.Space.seal(private, "identity"))
+	sealed, err := tx.seal(private, "identity")
+	if err != nil {
+		return err
+	}
+	return tx.update(`UPDATE space_meta SET identity = ? WHERE id = 1 AND identity IS NULL`, sealed)
 }
 
 // Incarnation is the random id of this life of the space; a restored copy has
@@ -83,7 +72,8 @@ func (tx *Tx) SetCard(card []byte, number int64) error {
 }
 
 // Salt makes 32 bytes that hide a secret of a release in its commitment: always the
-// same for the same secret, and known to nobody without the space's key.
+// same for the same secret, whatever key the space has now, and known to nobody without
+// the first key of the space.
 func (tx *ReadTx) Salt(releaseULID, key string) []byte {
-	return tx.Space.key.Derive("commitment/" + tx.Space.ulid + "/" + releaseULID + "/" + key)
+	return tx.Space.ring.Load().first.Derive("commitment/" + tx.Space.ulid + "/" + releaseULID + "/" + key)
 }

@@ -35,7 +35,8 @@ type Space struct {
 	ref      Ref
 	dir      string
 	ulid     string
-	key      *secrets.Key
+	masters  *secrets.Masters
+	ring     atomic.Pointer[keyring]
 	now      func() time.Time
 	log      *slog.Logger
 	write    *sql.DB // one connection; transactions begin immediate
@@ -138,7 +139,7 @@ func openSpace(ctx context.Context, ref Ref, dir string, cfg Config) (*Space, er
 	if err := migrations.Apply(ctx, file, migrations.Space); err != nil {
 		return nil, fmt.Errorf("open space %s: %w", ref.Folder, err)
 	}
-	s := &Space{ref: ref, dir: dir, now: cfg.Now, hub: NewHub(), seen: cfg.Committed, taskNumbers: cfg.TaskNumbers, log: cfg.Logger.With("space", ref.ID)}
+	s := &Space{ref: ref, dir: dir, now: cfg.Now, hub: NewHub(), seen: cfg.Committed, taskNumbers: cfg.TaskNumbers, masters: cfg.Masters, log: cfg.Logger.With("space", ref.ID)}
 	s.name.Store(&ref.Name)
 	var err error
 	if s.write, err = migrations.Open(file, false); err != nil {
@@ -151,7 +152,7 @@ func openSpace(ctx context.Context, ref Ref, dir string, cfg Config) (*Space, er
 	}
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
-	if err := s.unlock(ctx, cfg.Master); err != nil {
+	if err := s.unlock(ctx); err != nil {
 		return nil, errors.Join(err, s.read.Close(), s.write.Close())
 	}
 	if s.packages, err = packages.NewStore(filepath.Join(dir, "packages")); err != nil {
@@ -160,26 +161,12 @@ func openSpace(ctx context.Context, ref Ref, dir string, cfg Config) (*Space, er
 	if err := s.checkMarks(ctx, cfg.Marks); err != nil {
 		return nil, errors.Join(fmt.Errorf("open space %s: %w", ref.Folder, err), s.read.Close(), s.write.Close())
 	}
+	if s.ring.Load().old != nil {
+		if err := s.reseal(ctx); err != nil {
+			return nil, errors.Join(fmt.Errorf("open space %s: %w", ref.Folder, err), s.read.Close(), s.write.Close())
+		}
+	}
 	return s, nil
-}
-
-// unlock reads who the space is and unwraps its key.
-func (s *Space) unlock(ctx context.Context, master secrets.Master) error {
-	var masterID string
-	var wrapped []byte
-	err := s.write.QueryRowContext(ctx, `SELECT ulid, master_key_id, wrapped_key FROM space_meta WHERE id = 1`).Scan(&s.ulid, &masterID, &wrapped)
-	if err != nil {
-		return fmt.Errorf("read space %s: %w", s.ref.Folder, err)
-	}
-	if masterID != master.ID() {
-		return errs.New(errs.Blocked, "The secrets of space '%s' are sealed with master key %s; this server's key is %s.", s.ref.Name, masterID, master.ID()).
-			WithHint("Adopt the folder with the key it was made with: octopuses space adopt FOLDER --key-file FILE")
-	}
-	s.key, err = master.Unwrap(wrapped, "space/"+s.ulid)
-	if err != nil {
-		return errs.Wrap(errs.Blocked, err, "The key of space '%s' does not open.", s.ref.Name)
-	}
-	return nil
 }
 
 // close checkpoints and closes the file, after which space.db is one plain file.

@@ -365,7 +365,7 @@ CREATE TABLE space_meta (
   card           BLOB,                        -- the newest card of this space, as signed
   card_number    INTEGER NOT NULL DEFAULT 0,
   created_at     TEXT NOT NULL
-, task_next INTEGER NOT NULL DEFAULT 1, task_last INTEGER NOT NULL DEFAULT 0) STRICT;
+, task_next INTEGER NOT NULL DEFAULT 1, task_last INTEGER NOT NULL DEFAULT 0, key_version INTEGER NOT NULL DEFAULT 1, key_made_at TEXT NOT NULL DEFAULT '', old_key BLOB, first_key BLOB) STRICT;
 
 CREATE TABLE target (
   id             INTEGER PRIMARY KEY AUTOINCREMENT,
