@@ -32,7 +32,7 @@ var edges = []struct {
 	{"app/api", "app/agent app/body app/instance spaces spaces/* zones zones/bundle"},
 	{"app/body", "spaces/errs"},
 	{"app/runner", "app/targets spaces spaces/deploy spaces/errs spaces/execution spaces/packages"},
-	{"app/instance", "migrations spaces/access spaces/errs spaces/secrets"},
+	{"app/instance", "migrations spaces/access spaces/audit spaces/errs spaces/secrets"},
 	// A machine must not need a database.
 	{"app/targets", "app/agent spaces/errs spaces/execution zones/pin"},
 	{"app/targets/targettest", "app/targets spaces/errs spaces/execution"},
@@ -45,7 +45,7 @@ var edges = []struct {
 	{"zones/delta/deflate", ""},
 	{"zones/pin", ""},
 	// One space, and the pure rooms beneath it.
-	{"spaces", "migrations spaces/access spaces/deploy spaces/errs spaces/execution spaces/packages spaces/secrets spaces/steps spaces/variables spaces/versions"},
+	{"spaces", "migrations spaces/access spaces/audit spaces/deploy spaces/errs spaces/execution spaces/packages spaces/secrets spaces/steps spaces/variables spaces/versions"},
 	{"spaces/spacetest", "migrations spaces spaces/access spaces/secrets"},
 	{"spaces/deploy", "spaces/errs spaces/execution spaces/steps spaces/variables spaces/versions"},
 	{"spaces/steps", "spaces/errs spaces/execution spaces/variables spaces/packages spaces/versions"},
@@ -54,6 +54,7 @@ var edges = []struct {
 	{"spaces/variables", "spaces/errs spaces/versions"},
 	{"spaces/versions", "spaces/errs"},
 	{"spaces/access", "spaces/errs"},
+	{"spaces/audit", "spaces/errs"},
 	{"spaces/secrets", ""},
 	{"spaces/errs", ""},
 	// Pages know the kit, each other's small parts, and value types.

@@ -144,10 +144,18 @@ func (tx *Tx) UpdateChannel(id ChannelID, in ChannelInput) (Channel, error) {
 	if err != nil {
 		return Channel{}, taken(err, "Name", "This project already has a channel named '%s'.", in.Name)
 	}
-	tx.record(Event{Category: "Modified", Entity: "channel", EntityID: id.String(), ProjectID: old.ProjectID, Message: fmt.Sprintf("Channel %s was changed", in.Name),
-		Changes: changes("name", old.Name, in.Name, "lifecycle", old.LifecycleID.String(), in.LifecycleID.String())})
+	made, err := tx.channel(id)
+	if err != nil {
+		return made, err
+	}
+	tx.record(Event{Category: "Modified", Entity: "channel", EntityID: id.String(), ProjectID: old.ProjectID, Message: fmt.Sprintf("Channel %s was changed", in.Name), Changes: edited(old.audited(), made.audited())})
 	tx.changed("project/" + old.ProjectID.String())
-	return tx.channel(id)
+	return made, nil
+}
+
+// audited is what the audit tells of a channel that is edited.
+func (c Channel) audited() map[string]any {
+	return map[string]any{"Name": c.Name, "Description": c.Description, "LifecycleId": c.LifecycleID.String(), "IsDefault": c.IsDefault, "Rules": c.Rules}
 }
 
 // DeleteChannel needs ProjectEdit; the default channel and one with releases stay.

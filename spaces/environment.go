@@ -2,10 +2,11 @@ package spaces
 
 import (
 	"fmt"
-	"strconv"
+	"strings"
 	"time"
 
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/audit"
 	"octopuses.dev/octopuses/spaces/errs"
 )
 
@@ -103,10 +104,13 @@ func (tx *Tx) UpdateEnvironment(id EnvironmentID, in EnvironmentInput) (Environm
 	if err != nil {
 		return Environment{}, taken(err, "Name", "An environment named '%s' already exists.", in.Name)
 	}
-	tx.record(Event{Category: "Modified", Entity: "environment", EntityID: id.String(), EnvironmentID: id, Message: fmt.Sprintf("Environment %s was changed", in.Name),
-		Changes: changes("name", old.Name, in.Name, "description", old.Description, in.Description, "sort order", strconv.Itoa(old.SortOrder), strconv.Itoa(order))})
+	made, err := tx.environment(id)
+	if err != nil {
+		return made, err
+	}
+	tx.record(Event{Category: "Modified", Entity: "environment", EntityID: id.String(), EnvironmentID: id, Message: fmt.Sprintf("Environment %s was changed", in.Name), Changes: edited(old, made)})
 	tx.changed("environments", "dashboard")
-	return tx.environment(id)
+	return made, nil
 }
 
 // DeleteEnvironment needs EnvironmentDelete. The error is [errs.Blocked] when a
@@ -150,6 +154,10 @@ func (tx *Tx) SortEnvironments(ids []EnvironmentID) error {
 	if err := tx.require(access.EnvironmentEdit, access.Scope{}); err != nil {
 		return err
 	}
+	before, err := tx.environmentOrder()
+	if err != nil {
+		return err
+	}
 	if _, err := tx.exec(`UPDATE environment SET sort_order = sort_order + ?`, len(ids)); err != nil {
 		return err
 	}
@@ -158,9 +166,19 @@ func (tx *Tx) SortEnvironments(ids []EnvironmentID) error {
 			return notFound(err, "environment", id.String())
 		}
 	}
-	tx.record(Event{Category: "Modified", Entity: "environment", Message: "The order of environments was changed"})
+	after, err := tx.environmentOrder()
+	if err != nil {
+		return err
+	}
+	tx.record(Event{Category: "Modified", Entity: "environment", Message: "The order of environments was changed", Changes: audit.Pairs("SortOrder", before, after)})
 	tx.changed("environments", "dashboard")
 	return nil
+}
+
+// environmentOrder names all environments in their order.
+func (tx *ReadTx) environmentOrder() (string, error) {
+	names, err := list(tx, func(scan func(...any) error) (name string, err error) { return name, scan(&name) }, `SELECT name FROM environment ORDER BY sort_order, id`)
+	return strings.Join(names, ", "), err
 }
 
 // Environment returns one. It needs EnvironmentView.

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/audit"
 )
 
 // Event is one line of the audit ledger, written by the transaction that made the
@@ -30,20 +32,20 @@ type Event struct {
 }
 
 // Change is a value before and after. A secret is only ever said to have changed.
-type Change struct {
-	Field  string `json:"field"`
-	Before string `json:"before,omitempty"`
-	After  string `json:"after,omitempty"`
-	Secret bool   `json:"secret,omitempty"`
+type Change = audit.Change
+
+// edited compares an entity before and after an edit, without what every edit changes.
+func edited(before, after any) []Change {
+	return slices.DeleteFunc(audit.Compare("", before, after), func(c Change) bool {
+		return c.Field == "UpdatedAt" || c.Field == "UpdatedBy" || c.Field == "Version"
+	})
 }
 
-// changes compares pairs of (field, before, after) and keeps those that differ.
-func changes(triples ...string) []Change {
-	var out []Change
-	for i := 0; i+2 < len(triples); i += 3 {
-		if triples[i+1] != triples[i+2] {
-			out = append(out, Change{Field: triples[i], Before: triples[i+1], After: triples[i+2]})
-		}
+// texts are the API ids of a list.
+func texts[T fmt.Stringer](ids []T) []string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = id.String()
 	}
 	return out
 }
@@ -193,6 +195,12 @@ func (tx *ReadTx) events(f EventFilter, take int) ([]Event, error) {
 		query += " WHERE " + strings.Join(where, " AND ")
 	}
 	return list(tx, scanEvent, query+" ORDER BY id DESC LIMIT ?", append(args, take)...)
+}
+
+// Line is the event as it leaves the space with this id.
+func (e Event) Line(space string) audit.Line {
+	return audit.Line{ID: e.ID.String(), SpaceID: space, Occurred: e.At.UTC(), UserID: e.ActorID, Username: e.ActorName, Category: e.Category, Message: e.Message, Entity: e.Entity, EntityID: e.EntityID,
+		ProjectID: e.ProjectID.String(), EnvironmentID: e.EnvironmentID.String(), Reference: e.Reference, Via: e.Via, IPAddress: e.Address, ChangeDetails: audit.DetailsOf(e.Changes)}
 }
 
 func scanEvent(scan func(...any) error) (Event, error) {

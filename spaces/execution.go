@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/audit"
 	"octopuses.dev/octopuses/spaces/errs"
 )
 
@@ -184,7 +185,7 @@ func (tx *Tx) AnswerInterruption(id InterruptionID, answer, notes string) (Inter
 		return i, err
 	}
 	tx.record(Event{Category: "InterruptionAnswered", Entity: "task", EntityID: i.TaskID.String(), ProjectID: t.ProjectID, EnvironmentID: t.EnvironmentID,
-		Message: fmt.Sprintf("%s: answered '%s'", i.Title, label), Changes: changes("notes", "", notes)})
+		Message: fmt.Sprintf("%s: answered '%s'", i.Title, label), Changes: audit.Pairs("Notes", "", notes)})
 	tx.changed("tasks", "task/"+i.TaskID.String(), TopicQueue)
 	if err := tx.projectTask(i.TaskID); err != nil {
 		return i, err

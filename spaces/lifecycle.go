@@ -151,15 +151,13 @@ func (tx *Tx) UpdateLifecycle(id LifecycleID, in deploy.Lifecycle) (Lifecycle, e
 	if err != nil {
 		return Lifecycle{}, taken(err, "Name", "A lifecycle named '%s' already exists.", in.Name)
 	}
-	tx.record(Event{Category: "Modified", Entity: "lifecycle", EntityID: id.String(), Message: fmt.Sprintf("Lifecycle %s was changed", in.Name),
-		Changes: changes("name", old.Name, in.Name, "phases", phaseText(old.Phases), phaseText(in.Phases))})
+	made, err := tx.lifecycle(id)
+	if err != nil {
+		return made, err
+	}
+	tx.record(Event{Category: "Modified", Entity: "lifecycle", EntityID: id.String(), Message: fmt.Sprintf("Lifecycle %s was changed", in.Name), Changes: edited(old, made)})
 	tx.changed("lifecycles", "dashboard")
-	return tx.lifecycle(id)
-}
-
-func phaseText(phases []deploy.Phase) string {
-	b, _ := json.Marshal(phases)
-	return string(b)
+	return made, nil
 }
 
 // DeleteLifecycle needs LifecycleDelete; the default lifecycle and a used one stay.

@@ -1,10 +1,13 @@
 package spaces
 
 import (
-	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/audit"
 	"octopuses.dev/octopuses/spaces/errs"
 	"octopuses.dev/octopuses/spaces/steps"
 )
@@ -74,10 +77,12 @@ func (tx *Tx) SaveProcess(project ProjectID, version int, in steps.Process) (Pro
 	if err := in.Validate(); err != nil {
 		return Process{}, err
 	}
-	err = in.MapSecrets(func(_ string, v steps.PropertyValue) (steps.PropertyValue, error) {
+	var what []Change
+	err = in.MapSecrets(func(path string, v steps.PropertyValue) (steps.PropertyValue, error) {
 		if v.NewValue == nil {
 			return v, nil
 		}
+		what = append(what, Change{Field: secretField(&in, path), Secret: true})
 		id, err := tx.putSecret(*v.NewValue)
 		v.NewValue, v.Secret, v.HasValue = nil, int64(id), true
 		return v, err
@@ -92,12 +97,29 @@ func (tx *Tx) SaveProcess(project ProjectID, version int, in steps.Process) (Pro
 	if _, err := tx.saveDocument(p.process, kindProcess, int64(version), in, refs); err != nil {
 		return Process{}, err
 	}
-	before, _ := json.Marshal(old.Public())
-	after, _ := json.Marshal(in.Public())
-	tx.record(Event{Category: "Modified", Entity: "process", EntityID: ProcessID(project), ProjectID: project, Message: "The deployment process of " + p.Name + " was changed",
-		Changes: changes("steps", string(before), string(after), "version", itoa(doc.Version), itoa(doc.Version+1))})
+	for _, c := range audit.Compare("Steps", old.Public().Steps, in.Public().Steps) {
+		if !slices.ContainsFunc(what, func(s Change) bool { return s.Secret && strings.HasPrefix(c.Field+"/", s.Field+"/") }) {
+			what = append(what, c)
+		}
+	}
+	tx.record(Event{Category: "Modified", Entity: "process", EntityID: ProcessID(project), ProjectID: project, Message: fmt.Sprintf("The deployment process of %s was changed (version %d)", p.Name, doc.Version+1), Changes: what})
 	tx.changed("project/" + project.String())
 	return tx.Process(project)
+}
+
+// secretField is the path of a secret with the names of its step and action, as
+// [audit.Compare] writes it.
+func secretField(p *steps.Process, path string) string {
+	head, name, _ := strings.Cut(path, ".Properties[")
+	field := "Steps"
+	var s, a int
+	if n, _ := fmt.Sscanf(head, "Steps[%d].Actions[%d]", &s, &a); n > 0 && s < len(p.Steps) {
+		field += "/" + p.Steps[s].Name
+		if n > 1 && a < len(p.Steps[s].Actions) {
+			field += "/Actions/" + p.Steps[s].Actions[a].Name
+		}
+	}
+	return field + "/Properties/" + strings.TrimSuffix(name, "]")
 }
 
 func (tx *ReadTx) processRefs(in *steps.Process) ([]docRef, error) {

@@ -288,20 +288,24 @@ func (tx *Tx) UpdateProject(id ProjectID, in ProjectInput) (Project, error) {
 	if err != nil {
 		return Project{}, fmt.Errorf("encode project settings: %w", err)
 	}
-	before, err := json.Marshal(old.Settings)
-	if err != nil {
-		return Project{}, fmt.Errorf("encode project settings: %w", err)
-	}
 	err = tx.update(`UPDATE project SET name = ?, slug = ?, description = ?, project_group_id = ?, lifecycle_id = ?, is_disabled = ?, settings = ?, updated_at = ?, updated_by = ? WHERE id = ?`,
 		in.Name, slug, in.Description, int64(in.GroupID), int64(in.LifecycleID), in.IsDisabled, string(settings), formatTime(tx.Now), tx.Actor.Name, int64(id))
 	if err != nil {
 		return Project{}, taken(err, "Name", "A project with the name '%s' already exists.", in.Name)
 	}
-	tx.record(Event{Category: "Modified", Entity: "project", EntityID: id.String(), ProjectID: id, Message: fmt.Sprintf("Project %s was changed", in.Name),
-		Changes: changes("name", old.Name, in.Name, "description", old.Description, in.Description, "project group", old.GroupID.String(), in.GroupID.String(),
-			"lifecycle", old.LifecycleID.String(), in.LifecycleID.String(), "disabled", fmt.Sprint(old.IsDisabled), fmt.Sprint(in.IsDisabled), "settings", string(before), string(settings))})
+	made, err := tx.project(id)
+	if err != nil {
+		return made, err
+	}
+	tx.record(Event{Category: "Modified", Entity: "project", EntityID: id.String(), ProjectID: id, Message: fmt.Sprintf("Project %s was changed", in.Name), Changes: edited(old.audited(), made.audited())})
 	tx.changed("projects", "dashboard", "project/"+id.String())
-	return tx.project(id)
+	return made, nil
+}
+
+// audited is what the audit tells of a project that is edited. A sensitive template has
+// no value.
+func (p Project) audited() map[string]any {
+	return map[string]any{"Name": p.Name, "Slug": p.Slug, "Description": p.Description, "ProjectGroupId": p.GroupID.String(), "LifecycleId": p.LifecycleID.String(), "IsDisabled": p.IsDisabled, "Settings": p.Settings}
 }
 
 // DeleteProject needs ProjectDelete. It removes releases, deployments and their

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/audit"
 	"octopuses.dev/octopuses/spaces/errs"
 )
 
@@ -87,7 +88,7 @@ func (tx *Tx) UpdateProjectGroup(id ProjectGroupID, in ProjectGroupInput) (Proje
 		return ProjectGroup{}, taken(err, "Name", "A project group named '%s' already exists.", in.Name)
 	}
 	tx.record(Event{Category: "Modified", Entity: "project group", EntityID: id.String(), Message: fmt.Sprintf("Project group %s was changed", in.Name),
-		Changes: changes("name", old.Name, in.Name, "description", old.Description, in.Description)})
+		Changes: audit.Pairs("Name", old.Name, in.Name, "Description", old.Description, in.Description)})
 	tx.changed("projects", "dashboard")
 	return tx.projectGroup(id)
 }

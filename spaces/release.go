@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/audit"
 	"octopuses.dev/octopuses/spaces/errs"
 	"octopuses.dev/octopuses/spaces/packages"
 	"octopuses.dev/octopuses/spaces/steps"
@@ -477,7 +478,7 @@ func (tx *Tx) UpdateRelease(id ReleaseID, notes string) (Release, error) {
 	if err := tx.update(`UPDATE release SET notes = ? WHERE id = ?`, notes, int64(id)); err != nil {
 		return r, err
 	}
-	tx.record(Event{Category: "Modified", Entity: "release", EntityID: id.String(), ProjectID: p.ID, Reference: r.ULID, Message: fmt.Sprintf("Release %s of %s was changed", r.Version, p.Name), Changes: changes("notes", r.Notes, notes)})
+	tx.record(Event{Category: "Modified", Entity: "release", EntityID: id.String(), ProjectID: p.ID, Reference: r.ULID, Message: fmt.Sprintf("Release %s of %s was changed", r.Version, p.Name), Changes: audit.Pairs("ReleaseNotes", r.Notes, notes)})
 	tx.changed("project/" + p.ID.String())
 	return tx.release(id)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/audit"
 	"octopuses.dev/octopuses/spaces/errs"
 )
 
@@ -197,11 +198,19 @@ func (tx *Tx) UpdateTarget(id TargetID, in TargetInput) (Target, error) {
 	if err := tx.linkTarget(id, in); err != nil {
 		return Target{}, err
 	}
-	tx.record(Event{Category: "Modified", Entity: "deployment target", EntityID: id.String(), Message: fmt.Sprintf("Deployment target %s was changed", in.Name),
-		Changes: changes("name", old.Name, in.Name, "address", old.URI, in.URI, "thumbprint", old.Thumbprint, in.Thumbprint, "disabled", fmt.Sprint(old.IsDisabled), fmt.Sprint(in.IsDisabled),
-			"environments", fmt.Sprint(old.Environments), fmt.Sprint(in.Environments), "tags", strings.Join(old.Tags, ", "), strings.Join(in.Tags, ", "))})
+	made, err := tx.target(id)
+	if err != nil {
+		return made, err
+	}
+	tx.record(Event{Category: "Modified", Entity: "deployment target", EntityID: id.String(), Message: fmt.Sprintf("Deployment target %s was changed", in.Name), Changes: edited(old.audited(), made.audited())})
 	tx.changed("targets", "target/"+id.String(), topicAgents)
-	return tx.target(id)
+	return made, nil
+}
+
+// audited is what the audit tells of a target that is edited.
+func (t Target) audited() map[string]any {
+	return map[string]any{"Name": t.Name, "Slug": t.Slug, "CommunicationStyle": t.Style, "Uri": t.URI, "Thumbprint": t.Thumbprint, "IsDisabled": t.IsDisabled,
+		"Endpoint": t.Endpoint, "EnvironmentIds": texts(t.Environments), "Roles": t.Tags}
 }
 
 // DeleteTarget needs MachineDelete in each of its environments.
@@ -386,7 +395,7 @@ func (tx *Tx) SetTargetHealth(id TargetID, health, summary, agentVersion, operat
 	}
 	if old.Health != health {
 		tx.record(Event{Category: "Machine" + health, Entity: "deployment target", EntityID: id.String(), Message: fmt.Sprintf("Deployment target %s is %s: %s", old.Name, health, summary),
-			Changes: changes("health", old.Health, health)})
+			Changes: audit.Pairs("HealthStatus", old.Health, health)})
 	}
 	tx.changed("targets", "target/"+id.String())
 	return nil

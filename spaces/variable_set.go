@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/audit"
 	"octopuses.dev/octopuses/spaces/deploy"
 	"octopuses.dev/octopuses/spaces/errs"
 	"octopuses.dev/octopuses/spaces/variables"
@@ -131,11 +132,7 @@ func (tx *Tx) SaveVariables(project ProjectID, version int64, in variables.Set) 
 		if !tx.mayTouchVariable(p, access.VariableEdit, access.VariableEditUnscoped, *v) || had && !tx.mayTouchVariable(p, access.VariableEdit, access.VariableEditUnscoped, before) {
 			return VariableSet{}, access.Missing(access.VariableEdit)
 		}
-		c := Change{Field: v.Name + " " + v.Scope.String(), Before: plainValue(before), After: plainValue(*v)}
-		if v.IsSensitive || before.IsSensitive {
-			c = Change{Field: c.Field, Secret: true}
-		}
-		what = append(what, c)
+		what = append(what, variableChanges(before, *v, had, replaced)...)
 	}
 	for _, v := range old.Variables {
 		if kept[v.ID] {
@@ -148,7 +145,7 @@ func (tx *Tx) SaveVariables(project ProjectID, version int64, in variables.Set) 
 		if !tx.mayTouchVariable(p, access.VariableEdit, access.VariableEditUnscoped, v) {
 			return VariableSet{}, access.Missing(access.VariableEdit)
 		}
-		what = append(what, Change{Field: v.Name + " " + v.Scope.String(), Before: plainValue(v), Secret: v.IsSensitive})
+		what = append(what, Change{Field: variableField(v), Before: plainValue(v), Secret: v.IsSensitive})
 	}
 	if err := in.CheckCycles(); err != nil {
 		return VariableSet{}, err
@@ -168,6 +165,35 @@ func (tx *Tx) SaveVariables(project ProjectID, version int64, in variables.Set) 
 		}
 	}
 	return tx.Variables(project)
+}
+
+// variableField names a value in the audit: its variable and where it holds.
+func variableField(v variables.Variable) string {
+	return strings.TrimSpace(v.Name + " " + v.Scope.String())
+}
+
+// variableChanges is what the audit tells of a value that was added, or edited if there
+// was one before. replaced says that a secret was.
+func variableChanges(before, after variables.Variable, had, replaced bool) []Change {
+	field := variableField(after)
+	var out []Change
+	switch x, y := plainValue(before), plainValue(after); {
+	case !had || before.IsSensitive != after.IsSensitive || replaced:
+		if before.IsSensitive || after.IsSensitive {
+			out = append(out, Change{Field: field, Secret: true})
+		} else {
+			out = append(out, Change{Field: field, After: y})
+		}
+	case x != y:
+		out = append(out, Change{Field: field, Before: x, After: y})
+	}
+	if had {
+		rest := func(v variables.Variable) map[string]any {
+			return map[string]any{"Name": v.Name, "Description": v.Description, "Type": v.Type, "IsEditable": v.IsEditable, "Scope": v.Scope, "Prompt": v.Prompt}
+		}
+		out = append(out, audit.Compare(field, rest(before), rest(after))...)
+	}
+	return out
 }
 
 func plainValue(v variables.Variable) string {

@@ -6,6 +6,7 @@ import (
 
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/audit"
 	"octopuses.dev/octopuses/spaces/errs"
 )
 
@@ -21,27 +22,27 @@ func eventRoutes() []Row {
 }
 
 type eventResource struct {
-	ID                      string          `json:"Id"`
-	SpaceID                 string          `json:"SpaceId"`
-	Category                string          `json:"Category"`
-	UserID                  string          `json:"UserId"`
-	Username                string          `json:"Username"`
-	IsService               bool            `json:"IsService"`
-	IdentityEstablishedWith string          `json:"IdentityEstablishedWith"`
-	IPAddress               string          `json:"IpAddress"`
-	Occurred                time.Time       `json:"Occurred"`
-	Message                 string          `json:"Message"`
-	MessageReferences       []struct{}      `json:"MessageReferences"`
-	RelatedDocumentIDs      []string        `json:"RelatedDocumentIds"`
-	Comments                *string         `json:"Comments"`
-	Details                 *string         `json:"Details"`
-	Changes                 []spaces.Change `json:"Changes,omitempty"` // ours: what was changed from what to what
-	Links                   links           `json:"Links"`
+	ID                      string         `json:"Id"`
+	SpaceID                 string         `json:"SpaceId"`
+	Category                string         `json:"Category"`
+	UserID                  string         `json:"UserId"`
+	Username                string         `json:"Username"`
+	IsService               bool           `json:"IsService"`
+	IdentityEstablishedWith string         `json:"IdentityEstablishedWith"`
+	IPAddress               string         `json:"IpAddress"`
+	Occurred                time.Time      `json:"Occurred"`
+	Message                 string         `json:"Message"`
+	MessageReferences       []struct{}     `json:"MessageReferences"`
+	RelatedDocumentIDs      []string       `json:"RelatedDocumentIds"`
+	Comments                *string        `json:"Comments"`
+	Details                 *string        `json:"Details"`
+	ChangeDetails           *audit.Details `json:"ChangeDetails,omitempty"`
+	Links                   links          `json:"Links"`
 }
 
 func (r *request) eventResource(e spaces.Event) eventResource {
 	out := eventResource{ID: e.ID.String(), SpaceID: r.about.ID(), Category: e.Category, UserID: e.ActorID, Username: e.ActorName, IdentityEstablishedWith: e.Via, IPAddress: e.Address, Occurred: e.At, Message: e.Message,
-		MessageReferences: []struct{}{}, RelatedDocumentIDs: []string{}, Changes: e.Changes, Links: links{"Self": r.in("events", e.ID.String())}}
+		MessageReferences: []struct{}{}, RelatedDocumentIDs: []string{}, ChangeDetails: audit.DetailsOf(e.Changes), Links: links{"Self": r.in("events", e.ID.String())}}
 	for _, id := range []string{e.EntityID, e.ProjectID.String(), e.EnvironmentID.String()} {
 		if id != "" {
 			out.RelatedDocumentIDs = append(out.RelatedDocumentIDs, id)

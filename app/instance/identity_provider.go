@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/audit"
 	"octopuses.dev/octopuses/spaces/errs"
 )
 
@@ -140,7 +141,14 @@ func (i *Instance) SaveIdentityProvider(ctx context.Context, actor Actor, id str
 		if in.ClientSecret != "" && id != "" {
 			what += ", with a new secret"
 		}
-		return tx.record(category, "identity provider", p.APIID(), what)
+		facts := func(p IdentityProvider) map[string]any {
+			return map[string]any{"Name": p.Name, "Issuer": p.Issuer, "ClientId": p.ClientID, "Scopes": p.Scopes, "GroupsClaim": p.GroupsClaim, "MatchEmail": p.MatchEmail, "CreateUsers": p.CreateUsers, "IsEnabled": p.IsEnabled}
+		}
+		changed := audit.Compare("", facts(old), facts(IdentityProvider{Name: in.Name, Issuer: in.Issuer, ClientID: in.ClientID, Scopes: in.Scopes, GroupsClaim: in.GroupsClaim, MatchEmail: in.MatchEmail, CreateUsers: in.CreateUsers, IsEnabled: in.IsEnabled}))
+		if in.ClientSecret != "" {
+			changed = append(changed, audit.Change{Field: "ClientSecret", Secret: true})
+		}
+		return tx.record(category, "identity provider", p.APIID(), what, changed...)
 	})
 	if err != nil {
 		return old, err

@@ -3,6 +3,7 @@ package instance
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 
 	"octopuses.dev/octopuses/migrations"
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/audit"
 	"octopuses.dev/octopuses/spaces/errs"
 	"octopuses.dev/octopuses/spaces/secrets"
 )
@@ -176,10 +178,19 @@ func (i *Instance) note(ctx context.Context, actor Actor, f func(tx *tx) error) 
 	return storeError(sqltx.Commit())
 }
 
-// record writes an audit event in the transaction of the change.
-func (t *tx) record(category, entity, id, message string) error {
-	_, err := t.Exec(`INSERT INTO event (at, actor_id, actor_name, via, address, category, entity, entity_id, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		t.i.text(), t.actor.ID, t.actor.Name, t.actor.Via, t.actor.Address, category, entity, id, message)
+// record writes an audit event in the transaction of the change, with what it changed
+// from what to what.
+func (t *tx) record(category, entity, id, message string, changes ...audit.Change) error {
+	detail := ""
+	if len(changes) > 0 {
+		b, err := json.Marshal(changes)
+		if err != nil {
+			return fmt.Errorf("encode event: %w", err)
+		}
+		detail = string(b)
+	}
+	_, err := t.Exec(`INSERT INTO event (at, actor_id, actor_name, via, address, category, entity, entity_id, message, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		t.i.text(), t.actor.ID, t.actor.Name, t.actor.Via, t.actor.Address, category, entity, id, message, detail)
 	return err
 }
 

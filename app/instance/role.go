@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/audit"
 	"octopuses.dev/octopuses/spaces/errs"
 )
 
@@ -82,7 +83,7 @@ func (i *Instance) CreateRole(ctx context.Context, actor Actor, in RoleInput) (a
 		if id, err = res.LastInsertId(); err != nil {
 			return err
 		}
-		return tx.record("Created", "user role", roleID(id), "Role "+in.Name+" was made")
+		return tx.record("Created", "user role", roleID(id), "Role "+in.Name+" was made", audit.Compare("", nil, roleFacts(strings.TrimSpace(in.Name), in.Description, in.System, in.Space))...)
 	})
 	if err != nil {
 		return access.Role{}, err
@@ -124,12 +125,17 @@ func (i *Instance) UpdateRole(ctx context.Context, actor Actor, role access.Role
 		if err != nil {
 			return roleNameTaken(err, in.Name)
 		}
-		return tx.record("Modified", "user role", role.ID, "Role "+in.Name+" was changed")
+		return tx.record("Modified", "user role", role.ID, "Role "+in.Name+" was changed", audit.Compare("", roleFacts(role.Name, role.Description, role.System, role.Space), roleFacts(strings.TrimSpace(in.Name), in.Description, in.System, in.Space))...)
 	})
 	if err != nil {
 		return role, err
 	}
 	return i.RoleBy(ctx, role.ID)
+}
+
+// roleFacts is what the audit tells of a role.
+func roleFacts(name, description string, system, space []access.Permission) map[string]any {
+	return map[string]any{"Name": name, "Description": description, "GrantedSystemPermissions": slices.Sorted(slices.Values(system)), "GrantedSpacePermissions": slices.Sorted(slices.Values(space))}
 }
 
 // DeleteRole needs UserRoleEdit. A role that is given to a team stays.

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/audit"
 	"octopuses.dev/octopuses/spaces/errs"
 )
 
@@ -84,7 +85,7 @@ func (i *Instance) CreateScopedRole(ctx context.Context, actor Actor, r ScopedRo
 		if r.ID, err = res.LastInsertId(); err != nil {
 			return err
 		}
-		return tx.record("Created", "scoped user role", r.APIID(), fmt.Sprintf("Team %d was given the role %s", r.TeamID, role.Name))
+		return tx.record("Created", "scoped user role", r.APIID(), fmt.Sprintf("Team %d was given the role %s", r.TeamID, role.Name), audit.Compare("", nil, r.facts())...)
 	})
 	if err != nil {
 		return ScopedRole{}, err
@@ -109,7 +110,7 @@ func (i *Instance) UpdateScopedRole(ctx context.Context, actor Actor, old, r Sco
 			if _, err := tx.Exec(`UPDATE scoped_user_role SET role = ?, space_id = nullif(?, 0), projects = ?, project_groups = ?, environments = ?, tenants = ? WHERE id = ?`, args...); err != nil {
 				return err
 			}
-			return tx.record("Modified", "scoped user role", r.APIID(), fmt.Sprintf("The role %s of team %d was changed", role.Name, r.TeamID))
+			return tx.record("Modified", "scoped user role", r.APIID(), fmt.Sprintf("The role %s of team %d was changed", role.Name, r.TeamID), audit.Compare("", old.facts(), r.facts())...)
 		})
 	})
 	if err != nil {
@@ -129,9 +130,18 @@ func (i *Instance) DeleteScopedRole(ctx context.Context, actor Actor, r ScopedRo
 			if _, err := tx.Exec(`DELETE FROM scoped_user_role WHERE id = ?`, r.ID); err != nil {
 				return err
 			}
-			return tx.record("Deleted", "scoped user role", r.APIID(), fmt.Sprintf("The role %s was taken from team %d", r.Role, r.TeamID))
+			return tx.record("Deleted", "scoped user role", r.APIID(), fmt.Sprintf("The role %s was taken from team %d", r.Role, r.TeamID), audit.Compare("", r.facts(), nil)...)
 		})
 	})
+}
+
+// facts is what the audit tells of a role that is given.
+func (r ScopedRole) facts() map[string]any {
+	f := map[string]any{"UserRoleId": r.Role, "ProjectIds": r.Projects, "ProjectGroupIds": r.ProjectGroups, "EnvironmentIds": r.Environments, "TenantIds": r.Tenants}
+	if r.Space != 0 {
+		f["SpaceId"] = Space{Number: r.Space}.ID()
+	}
+	return f
 }
 
 func (r ScopedRole) texts() []any {

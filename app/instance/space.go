@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/audit"
 	"octopuses.dev/octopuses/spaces/errs"
 )
 
@@ -200,7 +201,8 @@ func (i *Instance) UpdateSpace(ctx context.Context, actor Actor, s Space, in Spa
 			return s, err
 		}
 	}
-	err := i.update(ctx, actor, func(tx *tx) error {
+	var managers []audit.Change
+	err := i.update(ctx, actor, func(tx *tx) (err error) {
 		if in.IsDefault {
 			if _, err := tx.Exec(`UPDATE space SET is_default = 0 WHERE id <> ?`, s.Number); err != nil {
 				return err
@@ -214,16 +216,33 @@ func (i *Instance) UpdateSpace(ctx context.Context, actor Actor, s Space, in Spa
 			if err := tx.QueryRow(`SELECT id FROM team WHERE word = ?`, "spacemanagers-"+s.ID()).Scan(&team); err != nil {
 				return fmt.Errorf("find the managers of %s: %w", s.ID(), err)
 			}
+			if managers, err = tx.membersChange(team, in.Managers); err != nil {
+				return err
+			}
 			if err := tx.setMembers(team, in.Managers); err != nil {
 				return err
 			}
 		}
-		return tx.record("Modified", "space", s.ID(), "Space "+in.Name+" was changed")
+		facts := func(name, description string, isDefault, stopped bool) map[string]any {
+			return map[string]any{"Name": name, "Description": description, "IsDefault": isDefault, "TaskQueueStopped": stopped}
+		}
+		return tx.record("Modified", "space", s.ID(), "Space "+in.Name+" was changed", append(audit.Compare("", facts(s.Name, s.Description, s.IsDefault, s.TaskQueueStopped), facts(in.Name, in.Description, in.IsDefault, in.TaskQueueStopped)), managers...)...)
 	})
 	if err != nil {
 		return s, err
 	}
 	return i.SpaceBy(ctx, s.ID())
+}
+
+// membersChange tells how the managers of a space will differ.
+func (tx *tx) membersChange(team int64, want []int64) ([]audit.Change, error) {
+	var before string
+	err := tx.QueryRow(`SELECT coalesce(group_concat('Users-' || user_id, ', '), '') FROM (SELECT user_id FROM team_member WHERE team_id = ? ORDER BY user_id)`, team).Scan(&before)
+	after := []string{}
+	for _, n := range slices.Compact(slices.Sorted(slices.Values(want))) {
+		after = append(after, User{ID: n}.APIID())
+	}
+	return audit.Pairs("SpaceManagersTeamMembers", before, strings.Join(after, ", ")), err
 }
 
 func (i *Instance) mayManage(ctx context.Context, actor Actor, s Space, p access.Permission) error {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/audit"
 	"octopuses.dev/octopuses/spaces/errs"
 )
 
@@ -143,7 +144,7 @@ func (i *Instance) CreateTeam(ctx context.Context, actor Actor, in TeamInput) (T
 		if err := errors.Join(tx.setMembers(id, in.Members), tx.setGroups(id, in.Groups)); err != nil {
 			return err
 		}
-		return tx.record("Created", "team", Team{ID: id}.APIID(), "Team "+in.Name+" was made")
+		return tx.record("Created", "team", Team{ID: id}.APIID(), "Team "+in.Name+" was made", audit.Compare("", nil, in.facts())...)
 	})
 	if err != nil {
 		return Team{}, err
@@ -186,7 +187,7 @@ func (i *Instance) UpdateTeam(ctx context.Context, actor Actor, t Team, in TeamI
 			if err := errors.Join(tx.setMembers(t.ID, in.Members), tx.setGroups(t.ID, in.Groups)); err != nil {
 				return err
 			}
-			return tx.record("Modified", "team", t.APIID(), "Team "+in.Name+" was changed")
+			return tx.record("Modified", "team", t.APIID(), "Team "+in.Name+" was changed", audit.Compare("", TeamInput{Name: t.Name, Description: t.Description, Members: t.Members, Groups: t.Groups}.facts(), in.facts())...)
 		})
 	})
 	if err != nil {
@@ -214,6 +215,20 @@ func (i *Instance) DeleteTeam(ctx context.Context, actor Actor, t Team) error {
 			return tx.record("Deleted", "team", t.APIID(), "Team "+t.Name+" was deleted")
 		})
 	})
+}
+
+// facts is what the audit tells of a team.
+func (in TeamInput) facts() map[string]any {
+	members := []string{}
+	for _, n := range slices.Compact(slices.Sorted(slices.Values(in.Members))) {
+		members = append(members, User{ID: n}.APIID())
+	}
+	groups := []string{}
+	for _, g := range in.Groups {
+		groups = append(groups, g.ID)
+	}
+	slices.Sort(groups)
+	return map[string]any{"Name": strings.TrimSpace(in.Name), "Description": in.Description, "MemberUserIds": members, "ExternalSecurityGroups": groups}
 }
 
 func (in TeamInput) check() error {

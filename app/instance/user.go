@@ -16,6 +16,7 @@ import (
 	"github.com/alexedwards/argon2id"
 
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/audit"
 	"octopuses.dev/octopuses/spaces/errs"
 )
 
@@ -208,12 +209,21 @@ func (i *Instance) UpdateUser(ctx context.Context, actor Actor, id int64, in Use
 				return err
 			}
 		}
-		return tx.record("Modified", "user", old.APIID(), "User "+in.Username+" was changed")
+		what := audit.Compare("", userFacts(old.Username, old.DisplayName, old.Email, old.IsActive), userFacts(in.Username, in.DisplayName, in.Email, in.IsActive))
+		if hash != "" {
+			what = append(what, audit.Change{Field: "Password", Secret: true})
+		}
+		return tx.record("Modified", "user", old.APIID(), "User "+in.Username+" was changed", what...)
 	})
 	if err != nil {
 		return User{}, err
 	}
 	return i.User(ctx, id)
+}
+
+// userFacts is what the audit tells of a user.
+func userFacts(username, display, email string, active bool) map[string]any {
+	return map[string]any{"Username": username, "DisplayName": display, "EmailAddress": email, "IsActive": active}
 }
 
 // mayActFor is for what belongs to a user alone: password, sessions, keys. It needs

@@ -192,7 +192,7 @@ func TestNoWayUp(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	events, err := i.Events(ctx, 0, 100)
+	events, err := i.Events(ctx, instance.EventFilter{Take: 100})
 	denied := 0
 	for _, e := range events {
 		if e.Category == "Denied" {

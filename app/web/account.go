@@ -26,7 +26,6 @@ func accountRoutes() []route {
 		get("/account/keys", signedIn, "", keys), post("/account/keys", signedIn, "", createKey),
 		post("/account/keys/:key/delete", signedIn, "", revokeKey),
 		get("/admin/users", signedIn, access.UserView, users),
-		get("/admin/audit", signedIn, access.AdministerSystem, serverAudit),
 	}
 }
 
@@ -193,26 +192,6 @@ func users(r *request) error {
 		m.Users = append(m.Users, row)
 	}
 	return r.render(fiber.StatusOK, account.ShowUsers(m))
-}
-
-const auditPage = 100
-
-func serverAudit(r *request) error {
-	before, _ := strconv.ParseInt(r.Query("before"), 10, 64)
-	all, err := r.s.Instance.Events(r.ctx, before, auditPage)
-	if err != nil {
-		return err
-	}
-	m := account.Audit{Page: r.pageFor("Audit of the server", ""), Action: views.AdminAuditURL(), Query: r.Query("q")}
-	for _, e := range all {
-		if matches(m.Query, e.ActorName, e.Category, e.Message) {
-			m.Entries = append(m.Entries, account.Entry{At: e.At, Who: e.ActorName, What: e.Message, Subject: strings.TrimSpace(e.Entity + " " + e.EntityID), From: e.Address, Denied: e.Category == "Denied"})
-		}
-	}
-	if len(all) == auditPage {
-		m.Pager = ui.PagerProps{Text: "The newest " + strconv.Itoa(len(all)) + " entries from here", Next: "?before=" + strconv.FormatInt(all[len(all)-1].ID, 10)}
-	}
-	return r.render(fiber.StatusOK, account.ShowAudit(m))
 }
 
 // matches reports whether one of the texts holds the query, without case.

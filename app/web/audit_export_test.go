@@ -1,13 +1,16 @@
 package web
 
 import (
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 
+	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
+	"octopuses.dev/octopuses/spaces/audit"
 )
 
 // The export has all that matches, beyond one batch, and nothing that a spreadsheet runs.
@@ -36,7 +39,7 @@ func TestAuditExport(t *testing.T) {
 	}
 	file = d.get(links.Last().AttrOr("href", ""))
 	lines := strings.Split(strings.TrimSpace(file.Text()), "\n")
-	var last exported
+	var last audit.Line
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || len(lines) != many || last.EntityID != "Environments-1" {
 		t.Errorf("%d lines, %v, %+v", len(lines), err, last)
 	}
@@ -44,7 +47,36 @@ func TestAuditExport(t *testing.T) {
 
 	var b strings.Builder
 	write, flush := exporter("csv", &b)
-	if err := write(spaces.Event{Message: "=cmd()"}); err != nil || flush() != nil || !strings.Contains(b.String(), ",'=cmd(),") {
+	if err := write(audit.Line{Message: "=cmd()"}); err != nil || flush() != nil || !strings.Contains(b.String(), ",'=cmd(),") {
 		t.Errorf("%v: %s", err, b.String())
+	}
+}
+
+// The server's audit is searched, filtered and exported like that of a space, by those who
+// may see events of the system and by nobody else.
+func TestServerAudit(t *testing.T) {
+	d := open(t)
+	d.setUp()
+	d.want(d.submit("/admin/teams/new", "/admin/teams", map[string]string{"name": "Night watch", "description": "at night"}), 303, "")
+	page := d.get("/admin/audit?q=night&category=Created")
+	if rows := page.Find("#audit tbody tr"); rows.Length() != 1 || !strings.Contains(rows.Text(), "Team Night watch was made") || !strings.Contains(rows.Find("details").Text(), "at night") {
+		t.Fatalf("%d entries: %s", rows.Length(), rows.Text())
+	}
+	if rows := d.get("/admin/audit?until=2001-01-01").Find("#audit tbody tr"); rows.Length() != 0 {
+		t.Errorf("%d entries of the last century", rows.Length())
+	}
+	file := d.get(page.Find("a[download]").Last().AttrOr("href", ""))
+	d.want(file, 200, "")
+	var line audit.Line
+	if err := json.Unmarshal([]byte(file.Text()), &line); err != nil || line.Category != "Created" || line.SpaceID != "" || line.ChangeDetails == nil || !strings.Contains(file.header.Get("Content-Disposition"), "audit-server.jsonl") {
+		t.Errorf("%v, %+v, %v", err, line, file.header)
+	}
+	if _, err := d.s.Instance.CreateUser(context.Background(), instance.System(), instance.UserInput{Username: "bob", Password: password, IsActive: true}); err != nil {
+		t.Fatal(err)
+	}
+	d.cookies = map[string]string{}
+	d.want(d.submit("/signin", "/signin", map[string]string{"username": "bob", "password": password}), 303, "/")
+	for _, path := range []string{"/admin/audit", "/admin/audit/export?format=csv"} {
+		d.want(d.get(path), 403, "")
 	}
 }

@@ -139,7 +139,7 @@ func withIssuer(t testing.TB, more map[string]string) (*door, *issuer) {
 
 func (d *door) audit() string {
 	d.t.Helper()
-	events, err := d.s.Instance.Events(context.Background(), 0, 1000)
+	events, err := d.s.Instance.Events(context.Background(), instance.EventFilter{Take: 1000})
 	if err != nil {
 		d.t.Fatal(err)
 	}

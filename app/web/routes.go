@@ -55,5 +55,6 @@ func (s *Server) table() []route {
 	all = append(all, environmentRoutes()...)
 	all = append(all, targetRoutes()...)
 	all = append(all, teamRoutes()...)
+	all = append(all, auditRoutes()...)
 	return all
 }

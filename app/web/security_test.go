@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/pquerna/otp/totp"
+
+	"octopuses.dev/octopuses/app/instance"
 )
 
 // signedOut is the same server seen by another browser.
@@ -82,7 +84,7 @@ func TestSecondFactor(t *testing.T) {
 	if p := again.submit("/signin", "/signin", map[string]string{"username": "ada", "password": password}); strings.HasPrefix(p.location, "/signin") || p.status != http.StatusSeeOther {
 		t.Errorf("after removal: %d %s", p.status, p.location)
 	}
-	events, err := d.s.Instance.Events(context.Background(), 0, 100)
+	events, err := d.s.Instance.Events(context.Background(), instance.EventFilter{Take: 100})
 	if err != nil {
 		t.Fatal(err)
 	}

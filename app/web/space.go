@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -26,7 +25,6 @@ func spaceRoutes() []route {
 		get("/spaces", signedIn, "", spacesPage), post("/spaces", signedIn, access.SpaceCreate, createSpace),
 		get("/spaces/:space/settings", inSpace, "", settings), post("/spaces/:space/settings", inSpace, "", saveSettings),
 		post("/spaces/:space/settings/delete", inSpace, "", deleteSpace),
-		get("/spaces/:space/audit", inSpace, access.EventView, spaceAudit), get("/spaces/:space/audit/export", inSpace, access.EventView, exportAudit),
 		get("/spaces/:space/events", inSpace, "", stream),
 		get("/spaces/:space/search", inSpace, "", search),
 	}
@@ -167,48 +165,6 @@ func deleteSpace(r *request) error {
 		r.s.Log.Warn("remove folder of deleted space", "folder", a.Folder, "err", err)
 	}
 	return r.see(views.SpacesURL())
-}
-
-// auditKinds are the categories that people ask for.
-var auditKinds = []string{"Created", "Modified", "Deleted", "Denied", "DeploymentQueued", "DeploymentStarted", "DeploymentSucceeded", "DeploymentFailed", "DeploymentCanceled", "TaskCanceled", "InterruptionRaised", "InterruptionAnswered", "ReleasePromoted", "BundleReceived", "BundleAccepted", "BundleRejected", "ReceiptReceived"}
-
-func spaceAudit(r *request) error {
-	f := r.auditFilter(auditPage)
-	if n, err := strconv.ParseInt(strings.TrimPrefix(r.Query("before"), "Events-"), 10, 64); err == nil {
-		f.Before = spaces.EventID(n)
-	}
-	m := account.Audit{Action: views.AuditURL(r.about.Slug), Query: f.Text, Search: true, From: r.Query("from"), Until: r.Query("until")}
-	for _, c := range auditKinds {
-		m.Categories = append(m.Categories, ui.Option{Value: c, Label: spaced(c), Selected: c == f.Category})
-	}
-	all, err := spaces.View(r.ctx, r.space, r.actor, func(tx *spaces.ReadTx) ([]spaces.Event, error) { return tx.Events(f) })
-	if err != nil {
-		return err
-	}
-	m.Page = r.pageFor("Audit", "Settings")
-	for _, e := range all {
-		x := account.Entry{At: e.At, Who: e.ActorName, What: e.Message, Subject: strings.TrimSpace(e.Entity + " " + e.EntityID), From: e.Address, Denied: e.Category == "Denied"}
-		for _, c := range e.Changes {
-			x.Changes = append(x.Changes, account.Change{Field: c.Field, Before: c.Before, After: c.After, Secret: c.Secret})
-		}
-		m.Entries = append(m.Entries, x)
-	}
-	asked := url.Values{}
-	for _, name := range []string{"q", "category", "from", "until"} {
-		if v := r.Query(name); v != "" {
-			asked.Set(name, v)
-		}
-	}
-	for _, format := range []string{"csv", "jsonl"} {
-		asked.Set("format", format)
-		m.Exports = append(m.Exports, views.AuditURL(r.about.Slug)+"/export?"+asked.Encode())
-	}
-	if len(all) == auditPage {
-		asked.Del("format")
-		asked.Set("before", all[len(all)-1].ID.String())
-		m.Pager = ui.PagerProps{Text: "The newest " + strconv.Itoa(len(all)) + " entries from here", Next: "?" + asked.Encode()}
-	}
-	return r.render(fiber.StatusOK, account.ShowAudit(m))
 }
 
 // spaced writes "DeploymentQueued" as "Deployment queued".
