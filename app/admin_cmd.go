@@ -20,7 +20,7 @@ func adminCommand() *command {
 	return &command{
 		name: "admin", summary: "Create an administrator, reset a password or a second factor, create an API key",
 		detail: "These commands work on the data folder itself, whether the server runs or not.\nWhoever may read that folder may call them.",
-		sub:    []*command{adminCreateCommand(), adminPasswordCommand(), adminFactorsCommand(), adminKeyCommand()},
+		sub:    []*command{adminCreateCommand(), adminPasswordCommand(), adminFactorsCommand(), adminKeyCommand(), adminRotateCommand()},
 	}
 }
 
@@ -34,7 +34,7 @@ func onInstance(ctx context.Context, s *settings, do func(*instance.Instance) er
 	if err != nil {
 		return err
 	}
-	i, err := instance.Open(ctx, data.instanceFile(), data.master, instance.Options{})
+	i, err := instance.Open(ctx, data.instanceFile(), data.masters, instance.Options{})
 	if err != nil {
 		return err
 	}

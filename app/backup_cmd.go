@@ -109,7 +109,7 @@ func (a *arrival) bring(ctx context.Context, stdio Stdio, folder string) error {
 		if err != nil {
 			return err
 		}
-		was := data.master
+		was := data.masters.Current()
 		if a.keyFile != "" {
 			if was, err = secrets.LoadMaster(a.keyFile, false); err != nil {
 				return errs.Wrap(errs.Invalid, err, "The master key in %s cannot be read.", a.keyFile)
@@ -119,7 +119,7 @@ func (a *arrival) bring(ctx context.Context, stdio Stdio, folder string) error {
 		if err != nil {
 			return err
 		}
-		registry, err := spaces.NewRegistry(spaces.Config{Root: data.spacesFolder(), Master: data.master, Marks: spaceMarks{instance: i}, TaskNumbers: spaceMarks{instance: i}.taskNumbers})
+		registry, err := spaces.NewRegistry(spaces.Config{Root: data.spacesFolder(), Masters: data.masters, Marks: spaceMarks{instance: i}, TaskNumbers: spaceMarks{instance: i}.taskNumbers})
 		if err != nil {
 			return err
 		}

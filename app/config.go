@@ -42,6 +42,7 @@ type Config struct {
 	MasterFile     string        // "": keys/master.key in Data
 
 	MasterKey     string // base64; instead of a file
+	OldMasterKey  string // base64; the one before MasterKey, while it is exchanged
 	AdminUsername string
 	AdminPassword string
 	AdminAPIKey   string
@@ -97,12 +98,13 @@ func newSettings() *settings {
 	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&c.MasterFile, "master-key-file", "", "`file` with the master key, if it shall not lie in the data folder")
 	f.StringVar(&c.MasterKey, "master-key", "", "")
+	f.StringVar(&c.OldMasterKey, "old-master-key", "", "")
 	f.StringVar(&c.AdminUsername, "admin-username", "", "")
 	f.StringVar(&c.AdminPassword, "admin-password", "", "")
 	f.StringVar(&c.AdminAPIKey, "admin-api-key", "", "")
 	// Names that Octopus's container image has.
 	given := map[string]string{"admin-username": "ADMIN_USERNAME", "admin-password": "ADMIN_PASSWORD", "admin-api-key": "ADMIN_API_KEY"}
-	secret := map[string]bool{"master-key": true, "admin-password": true, "admin-api-key": true}
+	secret := map[string]bool{"master-key": true, "old-master-key": true, "admin-password": true, "admin-api-key": true}
 	f.VisitAll(func(flag *pflag.Flag) {
 		env := given[flag.Name]
 		if env == "" {
@@ -346,5 +348,5 @@ func (c *Config) url(address string) string {
 
 // secrets are the values that no log may show.
 func (c *Config) secrets() []string {
-	return []string{c.MasterKey, c.AdminPassword, c.AdminAPIKey}
+	return []string{c.MasterKey, c.OldMasterKey, c.AdminPassword, c.AdminAPIKey}
 }

@@ -18,9 +18,10 @@ import (
 //	spaces/        one folder a space
 //	lock           held by the process that serves it
 type dataFolder struct {
-	path   string
-	master secrets.Master
-	lock   *dataLock // nil: opened beside a running server
+	path    string
+	masters *secrets.Masters
+	keyFile string    // of the master key; "": it is given in the environment
+	lock    *dataLock // nil: opened beside a running server
 }
 
 func (d *dataFolder) instanceFile() string { return filepath.Join(d.path, "instance.db") }
@@ -46,7 +47,7 @@ func openData(c *Config) (*dataFolder, error) {
 	// A key is made for a new folder alone. Beside an existing instance.db a new key
 	// would open nothing, and hide that the right one is lost.
 	_, err = os.Stat(d.instanceFile())
-	if d.master, err = masterKey(c, d, errors.Is(err, fs.ErrNotExist)); err != nil {
+	if d.masters, d.keyFile, err = masterKeys(c, d, errors.Is(err, fs.ErrNotExist)); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
@@ -64,32 +65,8 @@ func openExistingData(c *Config) (*dataFolder, error) {
 		return nil, errs.Wrap(errs.NotFound, err, "There is no server's data in %s.", path).
 			WithHint("Name the folder with --data, or start the server once.")
 	}
-	d.master, err = masterKey(c, d, false)
+	d.masters, d.keyFile, err = masterKeys(c, d, false)
 	return d, err
-}
-
-func masterKey(c *Config, d *dataFolder, create bool) (secrets.Master, error) {
-	if c.MasterKey != "" {
-		m, err := secrets.ParseMaster(c.MasterKey)
-		if err != nil {
-			return m, errs.Wrap(errs.Invalid, err, "OCTOPUSES_MASTER_KEY is not a master key.").
-				WithHint("It is 32 random bytes in base64: openssl rand -base64 32.")
-		}
-		return m, nil
-	}
-	path := c.MasterFile
-	if path == "" {
-		path = filepath.Join(d.keysFolder(), "master.key")
-	}
-	m, err := secrets.LoadMaster(path, create)
-	if errors.Is(err, fs.ErrNotExist) {
-		return m, errs.Wrap(errs.NotFound, err, "The master key %s is missing, and without it nothing secret in %s can be read.", path, d.path).
-			WithHint("Put the key back, or give it in OCTOPUSES_MASTER_KEY.")
-	}
-	if err != nil {
-		return m, fmt.Errorf("the master key: %w", err)
-	}
-	return m, nil
 }
 
 // Close gives the folder back.

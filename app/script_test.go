@@ -98,7 +98,7 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	r := &running{cmd: exec.Command(program, full...), ended: make(chan error, 1), log: ts.MkAbs(args[0] + ".log")}
 	r.cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "ADMIN_USERNAME", "ADMIN_PASSWORD", "ADMIN_API_KEY", "OCTOPUSES_MASTER_KEY", "OCTOPUSES_CONFIG"} {
+	for _, name := range []string{"PATH", "HOME", "ADMIN_USERNAME", "ADMIN_PASSWORD", "ADMIN_API_KEY", "OCTOPUSES_MASTER_KEY", "OCTOPUSES_OLD_MASTER_KEY", "OCTOPUSES_CONFIG"} {
 		r.cmd.Env = append(r.cmd.Env, name+"="+ts.Getenv(name))
 	}
 	log, err := os.OpenFile(r.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)

@@ -74,10 +74,13 @@ func openServer(ctx context.Context, c Config, log *slog.Logger, masker *executi
 	if s.data, err = openData(&c); err != nil {
 		return nil, err
 	}
-	if s.instance, err = instance.Open(ctx, s.data.instanceFile(), s.data.master, instance.Options{Logger: log}); err != nil {
+	if s.instance, err = instance.Open(ctx, s.data.instanceFile(), s.data.masters, instance.Options{Logger: log}); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	if s.spaces, err = spaces.NewRegistry(spaces.Config{Root: s.data.spacesFolder(), Master: s.data.master, Logger: log, Wake: s.wake, Marks: spaceMarks{s.instance, s.linked}, TaskNumbers: spaceMarks{instance: s.instance}.taskNumbers, Committed: c.committed}); err != nil {
+	if s.spaces, err = spaces.NewRegistry(spaces.Config{Root: s.data.spacesFolder(), Masters: s.data.masters, Logger: log, Wake: s.wake, Marks: spaceMarks{s.instance, s.linked}, TaskNumbers: spaceMarks{instance: s.instance}.taskNumbers, Committed: c.committed}); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	if err := s.finishKeys(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	if err := s.furnish(ctx); err != nil {

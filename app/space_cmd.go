@@ -17,7 +17,7 @@ import (
 func spaceCommand() *command {
 	return &command{
 		name: "space", summary: "List the spaces of this server, back one up, bring one in",
-		sub: []*command{spaceListCommand(), spaceBackupCommand(), spaceRestoreCommand(), spaceAdoptCommand()},
+		sub: []*command{spaceListCommand(), spaceKeyCommand(), spaceBackupCommand(), spaceRestoreCommand(), spaceAdoptCommand()},
 	}
 }
 
@@ -74,7 +74,7 @@ func onSpace(ctx context.Context, s *settings, name string, do func(*instance.In
 		if err != nil {
 			return err
 		}
-		registry, err := spaces.NewRegistry(spaces.Config{Root: data.spacesFolder(), Master: data.master, Marks: spaceMarks{instance: i}, TaskNumbers: spaceMarks{instance: i}.taskNumbers})
+		registry, err := spaces.NewRegistry(spaces.Config{Root: data.spacesFolder(), Masters: data.masters, Marks: spaceMarks{instance: i}, TaskNumbers: spaceMarks{instance: i}.taskNumbers})
 		if err != nil {
 			return err
 		}

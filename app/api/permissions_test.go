@@ -198,6 +198,7 @@ func TestEveryRoleAtEveryRoute(t *testing.T) {
 var atServer = map[string]access.Permission{
 	"GET /serverstatus": "", "GET /tasks/taskTypes": "", "GET /users/me": "",
 	"GET /tasks": "", "POST /tasks": "", "GET /tasks/:id": "", "GET /tasks/:id/details": "", "GET /tasks/:id/raw": "", "POST /tasks/:id/cancel": "", // ask in the spaces
+	"GET /server/keys": access.AdministerSystem, "POST /server/keys/rotate": access.AdministerSystem, "GET /spaces/:id/key": access.AdministerSystem, "POST /spaces/:id/key/rotate": access.AdministerSystem,
 	"GET /spaces": "", "GET /spaces/all": "", "GET /spaces/:id": access.SpaceView, "POST /spaces": access.SpaceCreate, "PUT /spaces/:id": access.SpaceEdit, "DELETE /spaces/:id": access.SpaceDelete,
 	"GET /users": "", "GET /users/all": "", "GET /users/:id": access.UserView, "POST /users": access.UserInvite, "PUT /users/:id": access.UserEdit, "DELETE /users/:id": access.UserEdit,
 	"GET /users/:id/spaces": access.UserView, "GET /users/:id/teams": access.UserView, "GET /users/:id/permissions": access.UserView,

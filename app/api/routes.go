@@ -72,7 +72,7 @@ func (s *Server) Table() []Row {
 		environmentRoutes(), lifecycleRoutes(), projectGroupRoutes(), projectRoutes(), channelRoutes(),
 		processRoutes(), variableRoutes(), packageRoutes(), feedRoutes(), releaseRoutes(), deploymentRoutes(),
 		taskRoutes(), interruptionRoutes(), machineRoutes(), workerRoutes(), dashboardRoutes(), eventRoutes(),
-		registrationRoutes(), linkRoutes(), promotionRoutes(), decisionRoutes(),
+		registrationRoutes(), linkRoutes(), promotionRoutes(), decisionRoutes(), keyRoutes(),
 		absentRoutes(),
 	} {
 		table = append(table, area...)

@@ -52,7 +52,7 @@ func Start(t testing.TB, configure ...func(*api.Server)) *Server {
 	master := secrets.Master{Key: secrets.NewKey()}
 	s := &Server{Key: AdminKey, t: t}
 	var err error
-	if s.Instance, err = instance.Open(ctx, filepath.Join(dir, "instance.db"), master, instance.Options{Logger: quiet}); err != nil {
+	if s.Instance, err = instance.Open(ctx, filepath.Join(dir, "instance.db"), secrets.NewMasters(master), instance.Options{Logger: quiet}); err != nil {
 		t.Fatal(err)
 	}
 	if s.Spaces, err = spaces.NewRegistry(spaces.Config{Root: filepath.Join(dir, "spaces"), Master: master, Logger: quiet, TaskNumbers: s.taskNumbers}); err != nil {

@@ -36,7 +36,7 @@ func (c *clock) Move(d time.Duration) {
 func open(t testing.TB) (*instance.Instance, *clock) {
 	t.Helper()
 	c := &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	i, err := instance.Open(context.Background(), filepath.Join(t.TempDir(), "instance.db"), secrets.Master{Key: secrets.NewKey()}, instance.Options{Now: c.Now})
+	i, err := instance.Open(context.Background(), filepath.Join(t.TempDir(), "instance.db"), secrets.NewMasters(secrets.Master{Key: secrets.NewKey()}), instance.Options{Now: c.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -78,7 +78,7 @@ func (i *Instance) BeginIdentity(ctx context.Context, provider, redirect, next s
 		return "", "", fmt.Errorf("begin sign-in: %w", err)
 	}
 	to = p.client(found, "", redirect).AuthCodeURL(v.State, oidc.Nonce(v.Nonce), oauth2.S256ChallengeOption(v.Verifier))
-	return to, base64.RawURLEncoding.EncodeToString(i.master.Seal(plain, visitPurpose)), nil
+	return to, base64.RawURLEncoding.EncodeToString(i.masters.Seal(plain, visitPurpose)), nil
 }
 
 func (p IdentityProvider) client(found *oidc.Provider, secret, redirect string) *oauth2.Config {
@@ -158,7 +158,7 @@ func (i *Instance) openVisit(p IdentityProvider, r Return) (visit, error) {
 	if err != nil || len(sealed) == 0 {
 		return v, elsewhere
 	}
-	plain, err := i.master.Open(sealed, visitPurpose)
+	plain, err := i.masters.Open(sealed, visitPurpose)
 	if err != nil {
 		return v, elsewhere
 	}
@@ -177,7 +177,7 @@ func (i *Instance) redeem(ctx context.Context, p IdentityProvider, v visit, r Re
 	if err != nil {
 		return nil, c, nil, err
 	}
-	secret, err := i.master.Open(p.clientSecret, secretPurpose(p.ID))
+	secret, err := i.masters.Open(p.clientSecret, secretPurpose(p.ID))
 	if err != nil {
 		return nil, c, nil, errs.Wrap(errs.Blocked, err, "The client secret of %s was sealed with another master key.", p.Name).WithHint("Give the server the master key that its data directory was made with.")
 	}

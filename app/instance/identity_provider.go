@@ -122,7 +122,7 @@ func (i *Instance) SaveIdentityProvider(ctx context.Context, actor Actor, id str
 		}
 		sealed := old.clientSecret
 		if in.ClientSecret != "" {
-			sealed = i.master.Seal([]byte(in.ClientSecret), secretPurpose(p.ID))
+			sealed = i.masters.Seal([]byte(in.ClientSecret), secretPurpose(p.ID))
 		}
 		_, err := tx.Exec(`UPDATE identity_provider SET name = ?, issuer = ?, client_id = ?, client_secret = ?, scopes = ?, groups_claim = ?, match_email = ?, create_users = ?, is_enabled = ?, updated_at = ? WHERE id = ?`,
 			in.Name, in.Issuer, in.ClientID, sealed, in.Scopes, in.GroupsClaim, in.MatchEmail, in.CreateUsers, in.IsEnabled, i.text(), p.ID)

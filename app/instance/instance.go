@@ -37,7 +37,7 @@ type Options struct {
 // Instance is an open instance.db. It is safe for concurrent use.
 type Instance struct {
 	write, read *sql.DB
-	master      secrets.Master
+	masters     *secrets.Masters
 	now         func() time.Time
 	log         *slog.Logger
 	http        *http.Client
@@ -54,7 +54,7 @@ type Instance struct {
 type grantKey struct{ user, space int64 }
 
 // Open opens or creates the file.
-func Open(ctx context.Context, path string, master secrets.Master, o Options) (*Instance, error) {
+func Open(ctx context.Context, path string, masters *secrets.Masters, o Options) (*Instance, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -64,7 +64,7 @@ func Open(ctx context.Context, path string, master secrets.Master, o Options) (*
 	if err := migrations.Apply(ctx, path, migrations.Instance); err != nil {
 		return nil, fmt.Errorf("open instance: %w", err)
 	}
-	i := &Instance{master: master, now: o.Now, log: o.Logger, http: o.HTTP, issuers: map[string]foundProvider{}, grants: map[grantKey]access.Set{}, hashing: make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))}
+	i := &Instance{masters: masters, now: o.Now, log: o.Logger, http: o.HTTP, issuers: map[string]foundProvider{}, grants: map[grantKey]access.Set{}, hashing: make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))}
 	var err error
 	if i.write, err = migrations.Open(path, false); err != nil {
 		return nil, fmt.Errorf("open instance: %w", err)
@@ -254,7 +254,7 @@ func (i *Instance) Setting(ctx context.Context, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := i.master.Open(sealed, "instance/setting/"+name)
+	plain, err := i.masters.Open(sealed, "instance/setting/"+name)
 	if err != nil {
 		return nil, errs.Wrap(errs.Blocked, err, "The secrets of this server were sealed with another master key.").WithHint("Give the server the master key that its data directory was made with.")
 	}
@@ -272,7 +272,7 @@ func (i *Instance) SettingOr(ctx context.Context, name string, create func() ([]
 		return nil, err
 	}
 	err = i.note(ctx, System(), func(tx *tx) error {
-		_, err := tx.Exec(`INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING`, name, i.master.Seal(v, "instance/setting/"+name))
+		_, err := tx.Exec(`INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING`, name, i.masters.Seal(v, "instance/setting/"+name))
 		return err
 	})
 	if err != nil {
@@ -284,7 +284,7 @@ func (i *Instance) SettingOr(ctx context.Context, name string, create func() ([]
 // SetSetting stores a sealed fact.
 func (i *Instance) SetSetting(ctx context.Context, name string, value []byte) error {
 	return i.note(ctx, System(), func(tx *tx) error {
-		_, err := tx.Exec(`INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, i.master.Seal(value, "instance/setting/"+name))
+		_, err := tx.Exec(`INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, i.masters.Seal(value, "instance/setting/"+name))
 		return err
 	})
 }

@@ -71,7 +71,7 @@ func (i *Instance) BeginTOTP(ctx context.Context, actor Actor, user User) (secre
 	}
 	err = i.note(ctx, actor, func(tx *tx) error {
 		res, err := tx.Exec(`INSERT INTO totp (user_id, secret, created_at) VALUES (?1, ?2, ?3) ON CONFLICT (user_id) DO UPDATE SET secret = ?2, created_at = ?3 WHERE confirmed_at IS NULL`,
-			user.ID, i.master.Seal([]byte(key.Secret()), totpPurpose(user.ID)), i.text())
+			user.ID, i.masters.Seal([]byte(key.Secret()), totpPurpose(user.ID)), i.text())
 		if err != nil {
 			return err
 		}
@@ -205,7 +205,7 @@ func (t *tx) takeTOTP(user int64, code string, confirmed bool) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	secret, err := t.i.master.Open(sealed, totpPurpose(user))
+	secret, err := t.i.masters.Open(sealed, totpPurpose(user))
 	if err != nil {
 		return false, errs.Wrap(errs.Blocked, err, "The second factor was sealed with another master key.").WithHint("Give the server the master key that its data directory was made with.")
 	}

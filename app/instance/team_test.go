@@ -268,7 +268,7 @@ func TestTwoWriters(t *testing.T) {
 	master := secrets.Master{Key: secrets.NewKey()}
 	var all []*instance.Instance
 	for range 2 {
-		i, err := instance.Open(ctx, path, master, instance.Options{})
+		i, err := instance.Open(ctx, path, secrets.NewMasters(master), instance.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

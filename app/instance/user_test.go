@@ -297,7 +297,7 @@ func TestSettingsAreSealed(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	path := filepath.Join(t.TempDir(), "instance.db")
-	i, err := instance.Open(ctx, path, secrets.Master{Key: secrets.NewKey()}, instance.Options{})
+	i, err := instance.Open(ctx, path, secrets.NewMasters(secrets.Master{Key: secrets.NewKey()}), instance.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +322,7 @@ func TestSettingsAreSealed(t *testing.T) {
 	if err := i.Close(); err != nil {
 		t.Fatal(err)
 	}
-	other, err := instance.Open(ctx, path, secrets.Master{Key: secrets.NewKey()}, instance.Options{})
+	other, err := instance.Open(ctx, path, secrets.NewMasters(secrets.Master{Key: secrets.NewKey()}), instance.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func openWith(t testing.TB, client *http.Client) *door {
 	ctx, quiet := context.Background(), slog.New(slog.DiscardHandler)
 	dir := t.TempDir()
 	master := secrets.Master{Key: secrets.NewKey()}
-	inst, err := instance.Open(ctx, filepath.Join(dir, "instance.db"), master, instance.Options{Logger: quiet, HTTP: client})
+	inst, err := instance.Open(ctx, filepath.Join(dir, "instance.db"), secrets.NewMasters(master), instance.Options{Logger: quiet, HTTP: client})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,6 +40,13 @@ func (m *Masters) Use(k Master) {
 	m.known[k.ID()] = k
 }
 
+// Know adds a key to open with.
+func (m *Masters) Know(k Master) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.known[k.ID()] = k
+}
+
 // ByID finds a key by its [Master.ID].
 func (m *Masters) ByID(id string) (Master, bool) {
 	m.mu.RLock()
