@@ -159,4 +159,3 @@ func oldMasterKeys(file string) []string {
 	all, _ := filepath.Glob(file + oldKey + "*") // only a bad pattern is an error
 	return all
 }
-
