@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"octopuses.dev/octopuses/app/agent"
 	"octopuses.dev/octopuses/app/api"
@@ -224,7 +223,6 @@ func TestHostileBodies(t *testing.T) {
 	taken := 0
 	for _, row := range h.rows {
 		path := h.address(row)
-		begun := time.Now()
 		if writes(row) {
 			doc := h.document(row, path)
 			for i := range bodies {
@@ -248,7 +246,6 @@ func TestHostileBodies(t *testing.T) {
 			}
 			h.answers(t, row, to+"?"+query, h.Do(h.Key, row.Method, to+"?"+query, nil))
 		}
-		t.Logf("%5d ms %s %s", time.Since(begun).Milliseconds(), row.Method, row.Path)
 	}
 	if taken < 100 {
 		t.Errorf("only %d of the bodies were taken: they are too far from good ones to come anywhere", taken)

@@ -49,13 +49,13 @@ func Start(t testing.TB, configure ...func(*api.Server)) *Server {
 	ctx := context.Background()
 	dir := t.TempDir()
 	quiet := slog.New(slog.DiscardHandler)
-	master := secrets.Master{Key: secrets.NewKey()}
+	masters := secrets.NewMasters(secrets.Master{Key: secrets.NewKey()})
 	s := &Server{Key: AdminKey, t: t}
 	var err error
-	if s.Instance, err = instance.Open(ctx, filepath.Join(dir, "instance.db"), secrets.NewMasters(master), instance.Options{Logger: quiet}); err != nil {
+	if s.Instance, err = instance.Open(ctx, filepath.Join(dir, "instance.db"), masters, instance.Options{Logger: quiet}); err != nil {
 		t.Fatal(err)
 	}
-	if s.Spaces, err = spaces.NewRegistry(spaces.Config{Root: filepath.Join(dir, "spaces"), Master: master, Logger: quiet, TaskNumbers: s.taskNumbers}); err != nil {
+	if s.Spaces, err = spaces.NewRegistry(spaces.Config{Root: filepath.Join(dir, "spaces"), Masters: masters, Logger: quiet, TaskNumbers: s.taskNumbers}); err != nil {
 		t.Fatal(err)
 	}
 	if s.Admin, _, err = s.Instance.EnsureAdministrator(ctx, "admin", Password, AdminKey); err != nil {
@@ -68,7 +68,7 @@ func Start(t testing.TB, configure ...func(*api.Server)) *Server {
 		t.Fatal(err)
 	}
 	zone := &zones.Service{Identity: identity, Address: func() string { return "127.0.0.1:1" }, Log: quiet}
-	s.API = &api.Server{Instance: s.Instance, Spaces: s.Spaces, Zones: zone, Version: "1.0.0", MaxPackage: 64 << 20, Log: quiet, Base: base}
+	s.API = &api.Server{Instance: s.Instance, Spaces: s.Spaces, Zones: zone, Version: "1.0.0", MaxPackage: 64 << 20, Keys: keys{masters, s}, Log: quiet, Base: base}
 	for _, f := range configure {
 		f(s.API)
 	}
@@ -100,6 +100,30 @@ func Start(t testing.TB, configure ...func(*api.Server)) *Server {
 		}
 	})
 	return s
+}
+
+// keys exchanges a master key that lies in no file.
+type keys struct {
+	masters *secrets.Masters
+	s       *Server
+}
+
+func (k keys) Master() (id, file string, old []string) { return k.masters.Current().ID(), "", nil }
+
+func (k keys) RotateMaster(ctx context.Context, actor instance.Actor) (left []string, err error) {
+	k.masters.Use(secrets.Master{Key: secrets.NewKey()})
+	if err := k.s.Instance.Reseal(ctx, actor); err != nil {
+		return nil, err
+	}
+	all, err := k.s.Instance.Spaces(ctx)
+	for _, about := range all {
+		space := k.s.Space(about)
+		if err := space.Rewrap(ctx); err != nil {
+			left = append(left, about.Name)
+		}
+		space.Release()
+	}
+	return left, err
 }
 
 func (s *Server) taskNumbers(ctx context.Context, ref spaces.Ref, above int64) (first, last int64, err error) {
