@@ -117,11 +117,14 @@ func (k keys) RotateMaster(ctx context.Context, actor instance.Actor) (left []st
 	}
 	all, err := k.s.Instance.Spaces(ctx)
 	for _, about := range all {
-		space := k.s.Space(about)
-		if err := space.Rewrap(ctx); err != nil {
+		space, err := k.s.Spaces.Acquire(ctx, spaces.Ref{ID: about.ID(), Folder: about.Folder, Name: about.Name, Slug: about.Slug})
+		if err == nil {
+			err = space.Rewrap(ctx)
+			space.Release()
+		}
+		if err != nil {
 			left = append(left, about.Name)
 		}
-		space.Release()
 	}
 	return left, err
 }
