@@ -20,7 +20,7 @@ func adminCommand() *command {
 	return &command{
 		name: "admin", summary: "Create an administrator, reset a password or a second factor, create an API key",
 		detail: "These commands work on the data folder itself, whether the server runs or not.\nWhoever may read that folder may call them.",
-		sub:    []*command{adminCreateCommand(), adminPasswordCommand(), adminFactorsCommand(), adminKeyCommand(), adminRotateCommand()},
+		sub:    []*command{adminCreateCommand(), adminPasswordCommand(), adminFactorsCommand(), adminKeyCommand(), adminRotateCommand(), adminLostKeyCommand()},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -270,5 +271,57 @@ func TestRewrap(t *testing.T) {
 		}
 		opens(t, s)
 		closed(t, r, s)
+	}
+}
+
+// Without the master key a space loses what it alone opens, says what that was, and keeps
+// the rest.
+func TestForgetSecrets(t *testing.T) {
+	ctx, old, next := context.Background(), secrets.Master{Key: secrets.NewKey()}, secrets.Master{Key: secrets.NewKey()}
+	r, s, ref := vault(t, spaces.Config{Master: old})
+	err := spaces.Do(ctx, s, spacetest.Manager(), func(tx *spaces.Tx) error {
+		if _, err := tx.CreateLink(spaces.LinkInput{LocalName: "Prod", PeerSpace: "01J00000000000000000000000", Card: []byte("card"), Mode: spaces.ModeByHand, State: spaces.LinkActive}); err != nil {
+			return err
+		}
+		_, err := tx.QueueHealthCheck(0)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed(t, r, s)
+	cfg := spaces.Config{Root: filepath.Dir(r.Dir(ref.Folder)), Master: next, Logger: slog.New(slog.DiscardHandler)}
+	if r, err = spaces.NewRegistry(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Acquire(ctx, ref); !errors.Is(err, errs.Blocked) {
+		t.Errorf("opened with another master key: %v", err)
+	}
+	lost, err := r.ForgetSecrets(ctx, ref)
+	if err != nil || len(lost.Values) != sealedValues || lost.Values[0] != "V0 in the variables of Shop" || fmt.Sprint(lost.Links) != "[Prod]" || lost.Tasks != 1 {
+		t.Errorf("%d values, %v, %d tasks: %v", len(lost.Values), lost.Links, lost.Tasks, err)
+	}
+	if lost, err := r.ForgetSecrets(ctx, ref); err != nil || len(lost.Values)+len(lost.Links)+lost.Tasks != 0 {
+		t.Errorf("the second time: %d values, %v, %v", len(lost.Values), lost.Links, err)
+	}
+	if s, err = r.Acquire(ctx, ref); err != nil {
+		t.Fatal(err)
+	}
+	defer closed(t, r, s)
+	_, err = spaces.View(ctx, s, spaces.Server(), func(tx *spaces.ReadTx) (struct{}, error) {
+		if _, err := tx.OpenSecret(1); !errors.Is(err, errs.Blocked) || !strings.Contains(err.Error(), "lost with the master key") {
+			t.Errorf("a lost value: %v", err)
+		}
+		if id, err := tx.Identity(); err != nil || id != nil {
+			t.Errorf("identity %q, %v", id, err)
+		}
+		l, err := tx.LinkBy("Prod")
+		if err != nil || l.State != spaces.LinkRevoked {
+			t.Errorf("the link is %s, %v", l.State, err)
+		}
+		return struct{}{}, nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }

@@ -31,6 +31,9 @@ func (tx *ReadTx) secret(id SecretID) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read secret %d: %w", id, err)
 	}
+	if len(sealed) == 0 {
+		return "", lostValue(fmt.Sprintf("number %d", id), "its project")
+	}
 	plain, err := tx.unseal(sealed, secretPurpose(id))
 	return string(plain), err
 }

@@ -2,6 +2,7 @@ package spaces
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -382,12 +383,21 @@ func (tx *ReadTx) Compiler(w Work, serverURI string) (*deploy.Compiler, error) {
 		return nil
 	}
 	for _, s := range sources {
-		if err := open(s.Set.Secrets()); err != nil {
-			return nil, err
+		for _, v := range s.Set.Variables {
+			if v.Secret == 0 {
+				continue
+			}
+			if err := open([]int64{v.Secret}); errors.Is(err, errLost) {
+				return nil, lostValue("'"+v.Name+"'", "the variables of '"+w.Project.Name+"'")
+			} else if err != nil {
+				return nil, err
+			}
 		}
 	}
 	for _, s := range w.Process.Secrets() {
-		if err := open([]int64{s.Secret}); err != nil {
+		if err := open([]int64{s.Secret}); errors.Is(err, errLost) {
+			return nil, lostValue("'"+s.Path+"'", "the process of '"+w.Project.Name+"'")
+		} else if err != nil {
 			return nil, err
 		}
 	}

@@ -2,6 +2,8 @@ package instance
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"strconv"
 )
@@ -75,4 +77,70 @@ func sealedRows(tx *tx, query string) ([]sealedRow, error) {
 		all = append(all, r)
 	}
 	return all, rows.Err()
+}
+
+// Opens reports whether the current master key opens what is sealed here: true also where
+// nothing is.
+func (i *Instance) Opens(ctx context.Context) (bool, error) {
+	var name string
+	var sealed []byte
+	err := i.read.QueryRowContext(ctx, `SELECT name, value FROM setting LIMIT 1`).Scan(&name, &sealed)
+	if errors.Is(err, sql.ErrNoRows) {
+		return true, nil
+	}
+	if err != nil {
+		return false, storeError(err)
+	}
+	_, err = i.masters.Open(sealed, "instance/setting/"+name)
+	return err == nil, nil
+}
+
+// Forgotten is what the server has lost with its master key.
+type Forgotten struct {
+	SecondFactors []string // usernames, whose authenticator apps are gone
+	Providers     []string // of identities, whose client secrets are gone; disabled
+}
+
+// ForgetSecrets forgets what no known master key opens: the server's own identity, which is
+// made anew, authenticator apps, and the secrets of identity providers. All sessions end.
+func (i *Instance) ForgetSecrets(ctx context.Context) (Forgotten, error) {
+	var f Forgotten
+	err := i.update(ctx, System(), func(tx *tx) error {
+		for _, c := range sealedColumns {
+			rows, err := sealedRows(tx, `SELECT CAST(`+c.key+` AS TEXT), `+c.value+` FROM `+c.table+` WHERE length(`+c.value+`) > 0`)
+			if err != nil {
+				return err
+			}
+			for _, r := range rows {
+				if _, err := i.masters.Open(r.sealed, c.purpose(r.key)); err == nil {
+					continue
+				}
+				var name, query string
+				switch c.table {
+				case "totp":
+					query = `DELETE FROM totp WHERE user_id = ?`
+					if err := tx.QueryRow(`SELECT username FROM user WHERE id = ?`, number(r.key)).Scan(&name); err != nil {
+						return err
+					}
+					f.SecondFactors = append(f.SecondFactors, name)
+				case "identity_provider":
+					query = `UPDATE identity_provider SET client_secret = x'', is_enabled = 0 WHERE id = ?`
+					if err := tx.QueryRow(`SELECT name FROM identity_provider WHERE id = ?`, number(r.key)).Scan(&name); err != nil {
+						return err
+					}
+					f.Providers = append(f.Providers, name)
+				default:
+					query = `DELETE FROM ` + c.table + ` WHERE ` + c.key + ` = ?`
+				}
+				if _, err := tx.Exec(query, r.key); err != nil {
+					return err
+				}
+			}
+		}
+		if _, err := tx.Exec(`DELETE FROM session`); err != nil {
+			return err
+		}
+		return tx.record("SecretsLost", "server", "", fmt.Sprintf("The master key was lost and replaced: the server has a new identity, %d authenticator apps and %d secrets of identity providers are gone", len(f.SecondFactors), len(f.Providers)))
+	})
+	return f, err
 }
