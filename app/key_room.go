@@ -18,12 +18,12 @@ type keyRoom struct {
 	spaces   *spaces.Registry
 }
 
-// Master is api.Keys'.
+// Master is that of instance.Keys.
 func (k *keyRoom) Master() (id, file string, old []string) {
 	return k.data.masters.Current().ID(), k.data.keyFile, oldMasterKeys(k.data.keyFile)
 }
 
-// RotateMaster is api.Keys'.
+// RotateMaster is that of instance.Keys.
 func (k *keyRoom) RotateMaster(ctx context.Context, actor instance.Actor) (left []string, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -33,6 +33,7 @@ type rooms struct {
 	identity pin.Identity
 	runner   *runner.Runner
 	zones    *zones.Service
+	keys     *keyRoom
 	hub      *targets.Hub
 	agents   *targets.Directory
 	links    chan spaces.Ref // spaces that begin to dial peers
@@ -47,6 +48,7 @@ func (s *server) furnish(ctx context.Context) error {
 		return err
 	}
 	s.links = make(chan spaces.Ref, 64)
+	s.keys = &keyRoom{data: s.data, instance: s.instance, spaces: s.spaces}
 	s.hub = targets.NewHub(s.identity, s.knownAgent, s.agentCame, s.log)
 	s.agents = targets.NewDirectory(s.identity, s.hub)
 	s.zones = &zones.Service{Identity: s.identity, Address: func() string { return s.cfg.ZonesAddress }, Log: s.log}
@@ -348,7 +350,7 @@ func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) 
 		Immutable: true, StreamRequestBody: true, DisablePreParseMultipartForm: true, DisableStartupMessage: true, BodyLimit: 64 << 20, ReadTimeout: 10 * time.Minute, WriteTimeout: 10 * time.Minute, IdleTimeout: time.Minute, ServerHeader: "",
 		EnableTrustedProxyCheck: true, TrustedProxies: proxies, ProxyHeader: proxyHeader(proxies), EnableIPValidation: true, UnescapePath: false, ErrorHandler: refuse,
 	})
-	door := &api.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Version: s.version, BaseURL: func() string { return s.url }, Logs: apiLogs{}, Agents: s.agents, AgentToken: s.agentToken, Keys: &keyRoom{data: s.data, instance: s.instance, spaces: s.spaces}, Log: s.log, Base: ctx}
+	door := &api.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Version: s.version, BaseURL: func() string { return s.url }, Logs: apiLogs{}, Agents: s.agents, AgentToken: s.agentToken, Keys: s.keys, Log: s.log, Base: ctx}
 	app.Use(body.Guard)
 	app.Get("/healthz", func(c *fiber.Ctx) error { return c.SendString("ok\n") })
 	app.Get("/readyz", func(c *fiber.Ctx) error {
@@ -362,7 +364,7 @@ func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) 
 		return c.SendString("ready\n")
 	})
 	door.Routes(app)
-	pages := &web.Server{Instance: s.instance, Spaces: s.spaces, Version: s.version, Logs: taskLogs{}, Zones: s.zones, Linked: s.linked, AgentToken: s.webToken, Secure: secure, Base: ctx, Log: s.log}
+	pages := &web.Server{Instance: s.instance, Spaces: s.spaces, Version: s.version, Logs: taskLogs{}, Zones: s.zones, Linked: s.linked, AgentToken: s.webToken, Keys: s.keys, Secure: secure, Base: ctx, Log: s.log}
 	pages.Routes(app)
 	return app, nil
 }

@@ -32,6 +32,9 @@ func APIKeysURL() string    { return "/account/keys" }
 func UsersURL() string      { return "/admin/users" }
 func AdminAuditURL() string { return "/admin/audit" }
 
+// KeysURL is where the master key and those of spaces are exchanged.
+func KeysURL() string { return "/admin/keys" }
+
 // TeamsURL is the list of the teams of a space; with "" of the system. So are the others.
 func TeamsURL(space string) string {
 	if space == "" {

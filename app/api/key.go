@@ -1,26 +1,14 @@
 package api
 
 import (
-	"context"
 	"path/filepath"
 
 	"github.com/gofiber/fiber/v2"
 
-	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/access"
 	"octopuses.dev/octopuses/spaces/errs"
 )
-
-// Keys is the master key of the server.
-type Keys interface {
-	// Master names the key that is used, the file that it lies in ("" when it is given in
-	// the environment), and the files of those before it.
-	Master() (id, file string, old []string)
-	// RotateMaster exchanges it. left says which spaces could not be opened, and why; they
-	// are wrapped with the new one when they are.
-	RotateMaster(ctx context.Context, actor instance.Actor) (left []string, err error)
-}
 
 func keyRoutes() []Row {
 	return []Row{

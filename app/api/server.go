@@ -30,7 +30,7 @@ type Server struct {
 	Logs     TaskLogs       // nil: tasks have no log
 	Agents   AgentDoor      // nil: machines cannot be discovered
 	Zones    *zones.Service // nil: there are no zones
-	Keys     Keys           // nil: its keys cannot be looked at or exchanged
+	Keys     instance.Keys  // nil: its keys cannot be looked at or exchanged
 	// AgentToken completes the secret of a registration to what an agent needs to call us;
 	// nil: agents cannot register.
 	AgentToken func(secret, space string) agent.Token

@@ -68,7 +68,7 @@ func Start(t testing.TB, configure ...func(*api.Server)) *Server {
 		t.Fatal(err)
 	}
 	zone := &zones.Service{Identity: identity, Address: func() string { return "127.0.0.1:1" }, Log: quiet}
-	s.API = &api.Server{Instance: s.Instance, Spaces: s.Spaces, Zones: zone, Version: "1.0.0", MaxPackage: 64 << 20, Keys: keys{masters, s}, Log: quiet, Base: base}
+	s.API = &api.Server{Instance: s.Instance, Spaces: s.Spaces, Zones: zone, Version: "1.0.0", MaxPackage: 64 << 20, Keys: Keys{masters, s.Instance, s.Spaces}, Log: quiet, Base: base}
 	for _, f := range configure {
 		f(s.API)
 	}
@@ -100,33 +100,6 @@ func Start(t testing.TB, configure ...func(*api.Server)) *Server {
 		}
 	})
 	return s
-}
-
-// keys exchanges a master key that lies in no file.
-type keys struct {
-	masters *secrets.Masters
-	s       *Server
-}
-
-func (k keys) Master() (id, file string, old []string) { return k.masters.Current().ID(), "", nil }
-
-func (k keys) RotateMaster(ctx context.Context, actor instance.Actor) (left []string, err error) {
-	k.masters.Use(secrets.Master{Key: secrets.NewKey()})
-	if err := k.s.Instance.Reseal(ctx, actor); err != nil {
-		return nil, err
-	}
-	all, err := k.s.Instance.Spaces(ctx)
-	for _, about := range all {
-		space, err := k.s.Spaces.Acquire(ctx, spaces.Ref{ID: about.ID(), Folder: about.Folder, Name: about.Name, Slug: about.Slug})
-		if err == nil {
-			err = space.Rewrap(ctx)
-			space.Release()
-		}
-		if err != nil {
-			left = append(left, about.Name)
-		}
-	}
-	return left, err
 }
 
 func (s *Server) taskNumbers(ctx context.Context, ref spaces.Ref, above int64) (first, last int64, err error) {

@@ -8,6 +8,16 @@ import (
 	"strconv"
 )
 
+// Keys is the master key of a server that runs, for its doors.
+type Keys interface {
+	// Master names the key that is used, the file that it lies in ("" when it is given in
+	// the environment), and the files of those before it.
+	Master() (id, file string, old []string)
+	// RotateMaster exchanges it. left says which spaces could not be opened, and why; they
+	// are wrapped with the new one when they are.
+	RotateMaster(ctx context.Context, actor Actor) (left []string, err error)
+}
+
 // sealedColumns are all that is sealed with the master key here: the row's key, the value,
 // what it is sealed for.
 var sealedColumns = []struct {

@@ -56,5 +56,6 @@ func (s *Server) table() []route {
 	all = append(all, targetRoutes()...)
 	all = append(all, teamRoutes()...)
 	all = append(all, auditRoutes()...)
+	all = append(all, keyRoutes()...)
 	return all
 }

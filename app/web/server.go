@@ -32,6 +32,7 @@ type Server struct {
 	Version  string
 	Logs     TaskLogs         // nil: pages of tasks show no log
 	Zones    *zones.Service   // nil: promotion is not offered
+	Keys     instance.Keys    // nil: the page of keys is not there
 	Linked   func(spaces.Ref) // told of a space whose links are to be kept from now on; may be nil
 	// MaxPackage is the limit of an uploaded package file in bytes; 0: 5 GiB.
 	MaxPackage int64

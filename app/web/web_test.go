@@ -14,6 +14,7 @@ import (
 	"github.com/PuerkitoBio/goquery"
 	"github.com/gofiber/fiber/v2"
 
+	"octopuses.dev/octopuses/app/apptest"
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/secrets"
@@ -39,17 +40,17 @@ func openWith(t testing.TB, client *http.Client) *door {
 	t.Helper()
 	ctx, quiet := context.Background(), slog.New(slog.DiscardHandler)
 	dir := t.TempDir()
-	master := secrets.Master{Key: secrets.NewKey()}
-	inst, err := instance.Open(ctx, filepath.Join(dir, "instance.db"), secrets.NewMasters(master), instance.Options{Logger: quiet, HTTP: client})
+	masters := secrets.NewMasters(secrets.Master{Key: secrets.NewKey()})
+	inst, err := instance.Open(ctx, filepath.Join(dir, "instance.db"), masters, instance.Options{Logger: quiet, HTTP: client})
 	if err != nil {
 		t.Fatal(err)
 	}
-	reg, err := spaces.NewRegistry(spaces.Config{Root: filepath.Join(dir, "spaces"), Master: master, Logger: quiet})
+	reg, err := spaces.NewRegistry(spaces.Config{Root: filepath.Join(dir, "spaces"), Masters: masters, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { reg.Close(ctx); inst.Close() })
-	d := &door{t: t, s: &Server{Instance: inst, Spaces: reg, Log: quiet}, cookies: map[string]string{}}
+	d := &door{t: t, s: &Server{Instance: inst, Spaces: reg, Keys: apptest.Keys{Masters: masters, Instance: inst, Spaces: reg}, Log: quiet}, cookies: map[string]string{}}
 	d.app = fiber.New(fiber.Config{Immutable: true, StreamRequestBody: true, DisablePreParseMultipartForm: true, BodyLimit: 64 << 20})
 	d.s.Routes(d.app)
 	return d

@@ -32,7 +32,12 @@ func Fixtures() []views.Fixture {
 	mistyped.Failed, mistyped.Errors = "delete", []ui.FieldError{{Name: "delete-name", Message: "Type Web shop to delete this team."}}
 	refused.CanEdit, refused.CanDelete, refused.CanGive, refused.Why, refused.WhyNotDelete, refused.WhyNotGive = false, false, false, denied, denied, denied
 	everyone.Name, everyone.BuiltIn, everyone.Everyone, everyone.Members, everyone.Page = "Everyone", true, true, nil, system
+	keys := Keys{Page: page("Keys"), ID: "46dd881d8fd79ad4", File: "/var/lib/octopuses/keys/master.key", Spaces: options}
+	keys.Page.Space = nil
+	after, given := keys, Keys{Page: keys.Page, ID: keys.ID}
+	after.Old, after.Left = []string{"master.key.old-c43a9b35b0c3dda6"}, []string{"Payments (The file of space 'Payments' is missing)"}
 	return []views.Fixture{
+		{Name: "people/keys", Component: ShowKeys(keys)}, {Name: "people/keys exchanged", Component: ShowKeys(after)}, {Name: "people/keys given", Component: ShowKeys(given)},
 		{Name: "people/teams usual", Component: ShowTeams(Teams{Page: page("Teams"), Rows: rows, CanCreate: true})},
 		{Name: "people/teams of the system", Component: ShowTeams(Teams{Page: system, Rows: rows[:1], Why: denied})},
 		{Name: "people/teams full", Component: ShowTeams(Teams{Page: page("Teams"), Rows: many, CanCreate: true})},
