@@ -119,7 +119,7 @@ func (a *arrival) bring(ctx context.Context, stdio Stdio, folder string) error {
 		if err != nil {
 			return err
 		}
-		registry, err := spaces.NewRegistry(spaces.Config{Root: data.spacesFolder(), Masters: data.masters, Marks: spaceMarks{instance: i}, TaskNumbers: spaceMarks{instance: i}.taskNumbers})
+		registry, err := spaces.NewRegistry(spaces.Config{Root: data.spacesFolder(), Masters: data.masters, Marks: spaceMarks{instance: i}, Audited: streamedTo(i), TaskNumbers: spaceMarks{instance: i}.taskNumbers})
 		if err != nil {
 			return err
 		}

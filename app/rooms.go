@@ -18,6 +18,7 @@ import (
 	"octopuses.dev/octopuses/app/agent"
 	"octopuses.dev/octopuses/app/api"
 	"octopuses.dev/octopuses/app/body"
+	"octopuses.dev/octopuses/app/collector"
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/app/runner"
 	"octopuses.dev/octopuses/app/targets"
@@ -39,6 +40,9 @@ type rooms struct {
 	links    chan spaces.Ref // spaces that begin to dial peers
 	url      string          // under which people reach us
 	webPin   string          // of our certificate at that door; "" without TLS or with a given one
+
+	auditWake chan struct{}   // length 1: there may be something to stream
+	gauge     collector.Gauge // of streaming
 }
 
 // furnish makes the rooms; it starts nothing.
@@ -61,6 +65,7 @@ func (s *server) furnish(ctx context.Context) error {
 type spaceMarks struct {
 	instance *instance.Instance
 	linked   func(spaces.Ref)
+	audited  func() // told of a space with something for the collector of the audit; may be nil
 }
 
 func (m spaceMarks) Marks(ctx context.Context, ref spaces.Ref) ([]string, error) {
@@ -78,6 +83,9 @@ func (m spaceMarks) Mark(ctx context.Context, ref spaces.Ref, add, remove []stri
 	}
 	if err := m.instance.Mark(ctx, n, add, remove); err != nil {
 		return err
+	}
+	if m.audited != nil && slices.Contains(add, spaces.MarkAudit) {
+		m.audited()
 	}
 	if m.linked != nil && slices.Contains(add, spaces.MarkLinks) {
 		m.linked(ref)
@@ -173,6 +181,7 @@ func (s *server) startWork(life *lifetime, stage *stage) {
 	life.loop(stage, "leftovers", s.tidy)
 	life.loop(stage, "health of targets", s.checkHealth)
 	life.loop(stage, "retention", s.applyRetention)
+	life.loop(stage, "streaming of the audit", s.streamAudit)
 }
 
 // tidy removes what a process that was killed left half done, and once a day what nobody
@@ -350,7 +359,7 @@ func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) 
 		Immutable: true, StreamRequestBody: true, DisablePreParseMultipartForm: true, DisableStartupMessage: true, BodyLimit: 64 << 20, ReadTimeout: 10 * time.Minute, WriteTimeout: 10 * time.Minute, IdleTimeout: time.Minute, ServerHeader: "",
 		EnableTrustedProxyCheck: true, TrustedProxies: proxies, ProxyHeader: proxyHeader(proxies), EnableIPValidation: true, UnescapePath: false, ErrorHandler: refuse,
 	})
-	door := &api.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Version: s.version, BaseURL: func() string { return s.url }, Logs: apiLogs{}, Agents: s.agents, AgentToken: s.agentToken, Keys: s.keys, Log: s.log, Base: ctx}
+	door := &api.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Version: s.version, BaseURL: func() string { return s.url }, Logs: apiLogs{}, Agents: s.agents, AgentToken: s.agentToken, Keys: s.keys, Streaming: s.auditStatus, Log: s.log, Base: ctx}
 	app.Use(body.Guard)
 	app.Get("/healthz", func(c *fiber.Ctx) error { return c.SendString("ok\n") })
 	app.Get("/readyz", func(c *fiber.Ctx) error {
@@ -364,7 +373,7 @@ func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) 
 		return c.SendString("ready\n")
 	})
 	door.Routes(app)
-	pages := &web.Server{Instance: s.instance, Spaces: s.spaces, Version: s.version, Logs: taskLogs{}, Zones: s.zones, Linked: s.linked, AgentToken: s.webToken, Keys: s.keys, Secure: secure, Base: ctx, Log: s.log}
+	pages := &web.Server{Instance: s.instance, Spaces: s.spaces, Version: s.version, Logs: taskLogs{}, Zones: s.zones, Linked: s.linked, AgentToken: s.webToken, Keys: s.keys, Streaming: s.auditStatus, Secure: secure, Base: ctx, Log: s.log}
 	pages.Routes(app)
 	return app, nil
 }

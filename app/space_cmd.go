@@ -74,7 +74,7 @@ func onSpace(ctx context.Context, s *settings, name string, do func(*instance.In
 		if err != nil {
 			return err
 		}
-		registry, err := spaces.NewRegistry(spaces.Config{Root: data.spacesFolder(), Masters: data.masters, Marks: spaceMarks{instance: i}, TaskNumbers: spaceMarks{instance: i}.taskNumbers})
+		registry, err := spaces.NewRegistry(spaces.Config{Root: data.spacesFolder(), Masters: data.masters, Marks: spaceMarks{instance: i}, Audited: streamedTo(i), TaskNumbers: spaceMarks{instance: i}.taskNumbers})
 		if err != nil {
 			return err
 		}

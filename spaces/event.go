@@ -157,6 +157,8 @@ func (s *sight) ofEvent(e Event) (bool, error) {
 	return s.of(e.ProjectID, e.EnvironmentID)
 }
 
+const eventQuery = `SELECT id, at, actor_id, actor_name, via, address, category, entity, entity_id, COALESCE(project_id, 0), COALESCE(environment_id, 0), reference, message, detail FROM event`
+
 func (tx *ReadTx) events(f EventFilter, take int) ([]Event, error) {
 	var where []string
 	var args []any
@@ -190,7 +192,7 @@ func (tx *ReadTx) events(f EventFilter, take int) ([]Event, error) {
 	if f.Before != 0 {
 		add("id < ?", int64(f.Before))
 	}
-	query := `SELECT id, at, actor_id, actor_name, via, address, category, entity, entity_id, COALESCE(project_id, 0), COALESCE(environment_id, 0), reference, message, detail FROM event`
+	query := eventQuery
 	if len(where) > 0 {
 		query += " WHERE " + strings.Join(where, " AND ")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A mark tells, outside of a space's file, that the space has something to do without
@@ -17,8 +18,15 @@ const (
 	MarkTargets = "targets" // deployment targets, whose health is asked for now and then
 	// MarkRetention is for releases in a space with a policy that does not keep all.
 	MarkRetention = "retention"
+	MarkAudit     = "audit" // events that the collector of the audit has not got
 	markAgent     = "agent/"
+	markArchive   = "archive/"
 )
+
+// ArchiveMark is the mark of a space whose oldest event is of a day, "2006-01-02": it has
+// something to archive once that day is beyond the retention, and is not opened before.
+// ArchiveMark("") is before them all.
+func ArchiveMark(day string) string { return markArchive + day }
 
 // AgentMark is the mark of a space with a polling agent of this thumbprint.
 func AgentMark(thumbprint string) string { return markAgent + strings.ToLower(thumbprint) }
@@ -64,6 +72,20 @@ func (tx *ReadTx) standing() ([]string, error) {
 	if retains {
 		marks = append(marks, MarkRetention)
 	}
+	if err != nil {
+		return nil, err
+	}
+	oldest, err := one[string](tx, `SELECT coalesce((SELECT at FROM event ORDER BY id LIMIT 1), '')`)
+	if oldest != "" {
+		marks = append(marks, ArchiveMark(oldest[:len(time.DateOnly)]))
+	}
+	if err != nil {
+		return nil, err
+	}
+	unread, err := tx.unread()
+	if unread {
+		marks = append(marks, MarkAudit)
+	}
 	return marks, err
 }
 
@@ -85,6 +107,14 @@ func (tx *Tx) mark() (late bool, err error) {
 		}
 		if retains {
 			add = append(add, MarkRetention)
+		}
+	}
+	if len(tx.events) > 0 {
+		if !s.dated {
+			add = append(add, ArchiveMark(tx.Now.Format(time.DateOnly)))
+		}
+		if _, streamed := s.audited(); streamed {
+			add = append(add, MarkAudit)
 		}
 	}
 	if tx.isChanged("links") || tx.isChanged(topicAgents) || tx.isChanged("lifecycles") {
@@ -132,11 +162,13 @@ func (s *Space) setMarks(ctx context.Context, add, remove []string) error {
 	if err := s.store.Mark(ctx, s.ref, add, remove); err != nil {
 		return err
 	}
-	for _, m := range add {
-		s.marks[m] = true
-	}
 	for _, m := range remove {
 		delete(s.marks, m)
+		s.dated = s.dated && !strings.HasPrefix(m, markArchive)
+	}
+	for _, m := range add {
+		s.marks[m] = true
+		s.dated = s.dated || strings.HasPrefix(m, markArchive)
 	}
 	return nil
 }
@@ -154,6 +186,7 @@ func (s *Space) checkMarks(ctx context.Context, store Marks) error {
 	s.store, s.marks = store, map[string]bool{}
 	for _, m := range known {
 		s.marks[m] = true
+		s.dated = s.dated || strings.HasPrefix(m, markArchive)
 	}
 	want, err := View(ctx, s, Server(), (*ReadTx).standing)
 	if err != nil {

@@ -47,7 +47,9 @@ func (b *board) list() []string {
 	defer b.mu.Unlock()
 	out := []string{}
 	for m := range b.marks {
-		out = append(out, m)
+		if !strings.HasPrefix(m, spaces.ArchiveMark("")) { // every space with events has one of those
+			out = append(out, m)
+		}
 	}
 	slices.Sort(out)
 	return out

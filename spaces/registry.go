@@ -27,6 +27,9 @@ type Config struct {
 	IdleAfter time.Duration    // a space unused for so long is closed; 0: 5 minutes
 	Wake      func(Ref)        // told after the commit of work for the runner or the link worker; nil: nobody
 	Marks     Marks            // nil: a starting server looks at no space by itself
+	// Audited is the collector of the audit, if there is one: a space with events that it has
+	// not got is marked. Nil: there is none.
+	Audited func() (r EventReader, streamed bool)
 	// TaskNumbers gives a space ids for its tasks, from first to last, all above a number.
 	// It is durable when it returns. Nil: each space counts for itself.
 	TaskNumbers func(ctx context.Context, ref Ref, above int64) (first, last int64, err error)
@@ -65,6 +68,9 @@ func NewRegistry(cfg Config) (*Registry, error) {
 	}
 	if cfg.Masters == nil {
 		cfg.Masters = secrets.NewMasters(cfg.Master)
+	}
+	if cfg.Audited == nil {
+		cfg.Audited = func() (EventReader, bool) { return EventReader{}, false }
 	}
 	if cfg.Wake == nil {
 		cfg.Wake = func(Ref) {}

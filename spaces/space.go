@@ -44,6 +44,7 @@ type Space struct {
 	packages *packages.Store
 	hub      *Hub
 	seen     func(*Space) // Config.Committed
+	audited  func() (EventReader, bool)
 
 	taskNumbers func(ctx context.Context, ref Ref, above int64) (first, last int64, err error) // Config.TaskNumbers
 
@@ -53,6 +54,7 @@ type Space struct {
 	name     atomic.Pointer[string]
 	store    Marks           // nil: none are kept
 	marks    map[string]bool // those in store; used while opening and inside writing transactions
+	dated    bool            // one of marks is of the archive
 }
 
 // Ref names a space: its id on this server ("Spaces-1"), its folder's name under
@@ -139,7 +141,7 @@ func openSpace(ctx context.Context, ref Ref, dir string, cfg Config) (*Space, er
 	if err := migrations.Apply(ctx, file, migrations.Space); err != nil {
 		return nil, fmt.Errorf("open space %s: %w", ref.Folder, err)
 	}
-	s := &Space{ref: ref, dir: dir, now: cfg.Now, hub: NewHub(), seen: cfg.Committed, taskNumbers: cfg.TaskNumbers, masters: cfg.Masters, log: cfg.Logger.With("space", ref.ID)}
+	s := &Space{ref: ref, dir: dir, now: cfg.Now, hub: NewHub(), seen: cfg.Committed, audited: cfg.Audited, taskNumbers: cfg.TaskNumbers, masters: cfg.Masters, log: cfg.Logger.With("space", ref.ID)}
 	s.name.Store(&ref.Name)
 	var err error
 	if s.write, err = migrations.Open(file, false); err != nil {

@@ -146,6 +146,10 @@ func Do(ctx context.Context, s *Space, actor Actor, f func(tx *Tx) error) error 
 	return err
 }
 
+// Refused records that a door refused what the actor asked of this space, if err is a
+// refusal. [View] and [Update] do it themselves.
+func (s *Space) Refused(ctx context.Context, actor Actor, err error) { s.noteDenial(ctx, actor, err) }
+
 // noteDenial records a refused action in a transaction of its own, as the refused
 // one is rolled back.
 func (s *Space) noteDenial(ctx context.Context, actor Actor, err error) {
@@ -166,7 +170,14 @@ func (s *Space) noteDenial(ctx context.Context, actor Actor, err error) {
 		if err := tx.writeEvents(); err != nil {
 			return err
 		}
-		return sqltx.Commit()
+		if _, err := tx.mark(); err != nil {
+			return err
+		}
+		if err := sqltx.Commit(); err != nil {
+			return err
+		}
+		s.hub.Publish("events")
+		return nil
 	}()
 	if derr != nil {
 		s.log.Error("record refused action", "err", derr, "actor", actor.ID)

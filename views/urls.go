@@ -35,6 +35,9 @@ func AdminAuditURL() string { return "/admin/audit" }
 // KeysURL is where the master key and those of spaces are exchanged.
 func KeysURL() string { return "/admin/keys" }
 
+// AuditStreamURL is where the collector of the audit is set up.
+func AuditStreamURL() string { return AdminAuditURL() + "/streaming" }
+
 // TeamsURL is the list of the teams of a space; with "" of the system. So are the others.
 func TeamsURL(space string) string {
 	if space == "" {

@@ -204,6 +204,7 @@ var atServer = map[string]access.Permission{
 	"GET /users/:id/spaces": access.UserView, "GET /users/:id/teams": access.UserView, "GET /users/:id/permissions": access.UserView,
 	"GET /users/:id/apikeys": access.UserEdit, "POST /users/:id/apikeys": access.UserEdit, "GET /users/:id/apikeys/:key": access.UserEdit, "DELETE /users/:id/apikeys/:key": access.UserEdit,
 	"GET /teams": "", "GET /teams/all": "", "GET /teams/:id": access.TeamView, "POST /teams": access.TeamCreate, "PUT /teams/:id": access.TeamEdit, "DELETE /teams/:id": access.TeamDelete, "GET /teams/:id/scopeduserroles": access.TeamView,
+	"GET /configuration/audit-stream/values": access.AdministerSystem, "PUT /configuration/audit-stream/values": access.AdministerSystem, "DELETE /configuration/audit-stream/values": access.AdministerSystem,
 	"GET /userroles": "", "GET /userroles/all": "", "GET /userroles/:id": "", "POST /userroles": access.UserRoleEdit, "PUT /userroles/:id": access.UserRoleEdit, "DELETE /userroles/:id": access.UserRoleEdit, // what roles there are is no secret
 	"GET /scopeduserroles": "", "GET /scopeduserroles/:id": access.TeamView, "POST /scopeduserroles": access.TeamEdit, "PUT /scopeduserroles/:id": access.TeamEdit, "DELETE /scopeduserroles/:id": access.TeamEdit,
 }

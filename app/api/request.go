@@ -52,6 +52,7 @@ func (r *request) enter() error {
 	}
 	if r.row.Who == SignedIn {
 		if r.row.Need != "" && !r.system.Permissions.Any(r.row.Need) {
+			r.s.Instance.Refused(r.ctx, r.system, r.row.Need)
 			return access.Missing(r.row.Need)
 		}
 		return nil
@@ -103,7 +104,9 @@ func (r *request) enterSpace() error {
 		return err
 	}
 	if r.row.Need != "" && !r.actor.Permissions.Any(r.row.Need) {
-		return access.Missing(r.row.Need)
+		err := access.Missing(r.row.Need)
+		r.space.Refused(r.ctx, r.actor, err)
+		return err
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"octopuses.dev/octopuses/app/agent"
 	"octopuses.dev/octopuses/app/body"
+	"octopuses.dev/octopuses/app/collector"
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/errs"
@@ -31,6 +32,8 @@ type Server struct {
 	Agents   AgentDoor      // nil: machines cannot be discovered
 	Zones    *zones.Service // nil: there are no zones
 	Keys     instance.Keys  // nil: its keys cannot be looked at or exchanged
+	// Streaming tells how the streaming of the audit goes; nil: nobody knows.
+	Streaming func(context.Context) (collector.Status, error)
 	// AgentToken completes the secret of a registration to what an agent needs to call us;
 	// nil: agents cannot register.
 	AgentToken func(secret, space string) agent.Token

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"modernc.org/sqlite"
@@ -32,6 +33,8 @@ type Options struct {
 	Now    func() time.Time
 	Logger *slog.Logger
 	HTTP   *http.Client // asks identity providers; nil: one with a time limit
+	// Recorded is told after the commit of an event; nil: nobody is. It does not block.
+	Recorded func()
 }
 
 // Instance is an open instance.db. It is safe for concurrent use.
@@ -41,6 +44,9 @@ type Instance struct {
 	now         func() time.Time
 	log         *slog.Logger
 	http        *http.Client
+
+	recorded  func()                    // Options.Recorded
+	collector atomic.Pointer[Collector] // of the audit; nil: none
 
 	// One place for each password that is hashed at this moment.
 	hashing chan struct{}
@@ -58,13 +64,16 @@ func Open(ctx context.Context, path string, masters *secrets.Masters, o Options)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Recorded == nil {
+		o.Recorded = func() {}
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
 	if err := migrations.Apply(ctx, path, migrations.Instance); err != nil {
 		return nil, fmt.Errorf("open instance: %w", err)
 	}
-	i := &Instance{masters: masters, now: o.Now, log: o.Logger, http: o.HTTP, issuers: map[string]foundProvider{}, grants: map[grantKey]access.Set{}, hashing: make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))}
+	i := &Instance{masters: masters, now: o.Now, log: o.Logger, http: o.HTTP, recorded: o.Recorded, issuers: map[string]foundProvider{}, grants: map[grantKey]access.Set{}, hashing: make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))}
 	var err error
 	if i.write, err = migrations.Open(path, false); err != nil {
 		return nil, fmt.Errorf("open instance: %w", err)
@@ -77,6 +86,13 @@ func Open(ctx context.Context, path string, masters *secrets.Masters, o Options)
 	i.read.SetMaxIdleConns(4)
 	if err := i.seed(ctx); err != nil {
 		return nil, errors.Join(err, i.Close())
+	}
+	c, ok, err := i.Collector(ctx)
+	if err != nil {
+		return nil, errors.Join(err, i.Close())
+	}
+	if ok {
+		i.collector.Store(&c)
 	}
 	return i, nil
 }
@@ -138,6 +154,12 @@ func (i *Instance) require(ctx context.Context, actor Actor, p access.Permission
 	return refusal
 }
 
+// Refused records that a door refused what the actor asked of the server, if err is a
+// refusal for lack of p. Rules of this package do it themselves.
+func (i *Instance) Refused(ctx context.Context, actor Actor, p access.Permission) {
+	i.noteDenial(ctx, actor, p)
+}
+
 func (i *Instance) noteDenial(ctx context.Context, actor Actor, p access.Permission) {
 	err := i.note(ctx, actor, func(tx *tx) error {
 		return tx.record("Denied", "permission", string(p), actor.Name+" was refused for lack of "+string(p))
@@ -149,8 +171,9 @@ func (i *Instance) noteDenial(ctx context.Context, actor Actor, p access.Permiss
 
 type tx struct {
 	*sql.Tx
-	i     *Instance
-	actor Actor
+	i        *Instance
+	actor    Actor
+	recorded bool // an event
 }
 
 // update runs f in one transaction and forgets cached permissions afterwards.
@@ -172,10 +195,17 @@ func (i *Instance) note(ctx context.Context, actor Actor, f func(tx *tx) error) 
 		return storeError(err)
 	}
 	defer sqltx.Rollback()
-	if err := f(&tx{sqltx, i, actor}); err != nil {
+	t := &tx{Tx: sqltx, i: i, actor: actor}
+	if err := f(t); err != nil {
 		return storeError(err)
 	}
-	return storeError(sqltx.Commit())
+	if err := storeError(sqltx.Commit()); err != nil {
+		return err
+	}
+	if t.recorded {
+		i.recorded()
+	}
+	return nil
 }
 
 // record writes an audit event in the transaction of the change, with what it changed
@@ -191,6 +221,7 @@ func (t *tx) record(category, entity, id, message string, changes ...audit.Chang
 	}
 	_, err := t.Exec(`INSERT INTO event (at, actor_id, actor_name, via, address, category, entity, entity_id, message, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		t.i.text(), t.actor.ID, t.actor.Name, t.actor.Via, t.actor.Address, category, entity, id, message, detail)
+	t.recorded = true
 	return err
 }
 

@@ -20,6 +20,8 @@ func auditRoutes() []route {
 	return []route{
 		get("/spaces/:space/audit", inSpace, access.EventView, spaceAudit), get("/spaces/:space/audit/export", inSpace, access.EventView, exportSpaceAudit),
 		get("/admin/audit", signedIn, access.EventView, serverAudit), get("/admin/audit/export", signedIn, access.EventView, exportServerAudit),
+		get("/admin/audit/streaming", signedIn, access.AdministerSystem, auditStream), post("/admin/audit/streaming", signedIn, access.AdministerSystem, saveAuditStream),
+		post("/admin/audit/streaming/delete", signedIn, access.AdministerSystem, deleteAuditStream),
 	}
 }
 
@@ -128,6 +130,9 @@ func serverAudit(r *request) error {
 			x.Changes = append(x.Changes, account.Change(c))
 		}
 		m.Entries = append(m.Entries, x)
+	}
+	if r.system.Permissions.Any(access.AdministerSystem) {
+		m.Stream = views.AuditStreamURL()
 	}
 	if len(all) > 0 {
 		m.Pager = r.auditPager(len(all), all[len(all)-1].APIID())

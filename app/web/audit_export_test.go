@@ -80,3 +80,28 @@ func TestServerAudit(t *testing.T) {
 		d.want(d.get(path), 403, "")
 	}
 }
+
+// An administrator sets the collector of the audit up by the page, which says how it goes
+// and never shows the token.
+func TestAuditStreamPage(t *testing.T) {
+	d := open(t)
+	d.setUp()
+	const at = "/admin/audit/streaming"
+	if d.get("/admin/audit").Find(`a[href="`+at+`"]`).Length() != 1 {
+		t.Error("the audit does not lead there")
+	}
+	bad := d.submit(at, at, map[string]string{"kind": "syslog", "address": "nowhere", "enabled": "true"})
+	d.want(bad, 422, "")
+	if !strings.Contains(bad.Text(), "host:port") || bad.Find("input[name=address]").AttrOr("value", "") != "nowhere" {
+		t.Errorf("%.600s", bad.Text())
+	}
+	d.want(d.submit(at, at, map[string]string{"kind": "https", "address": "https://logs.example.com/in", "token": "t0p-secret", "enabled": "true"}), 303, at)
+	page := d.get(at)
+	if text := page.Find("main").Text(); strings.Contains(text, "t0p-secret") || page.Find("input[name=token]").AttrOr("value", "") != "" || !strings.Contains(text, "Nothing sent yet") {
+		t.Errorf("%.600s", text)
+	}
+	d.want(d.submit(at, at+"/delete", nil), 303, at)
+	if page = d.get(at); page.Find(`form[action="`+at+`/delete"]`).Length() != 0 {
+		t.Error("it is still there")
+	}
+}

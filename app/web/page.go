@@ -68,6 +68,7 @@ func (r *request) enter() error {
 			return err
 		}
 	} else if r.row.need != "" && !r.system.Permissions.Any(r.row.need) {
+		r.s.Instance.Refused(r.ctx, r.system, r.row.need)
 		return access.Missing(r.row.need)
 	}
 	if r.Method() == fiber.MethodPost {
@@ -98,7 +99,9 @@ func (r *request) enterSpace() error {
 	}
 	r.about, r.mark = about, r.space.Hub().Mark()
 	if r.row.need != "" && !p.Any(r.row.need) {
-		return access.Missing(r.row.need)
+		err := access.Missing(r.row.need)
+		r.space.Refused(r.ctx, r.actor, err)
+		return err
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"octopuses.dev/octopuses/app/body"
+	"octopuses.dev/octopuses/app/collector"
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/errs"
@@ -36,6 +37,8 @@ type Server struct {
 	Linked   func(spaces.Ref) // told of a space whose links are to be kept from now on; may be nil
 	// MaxPackage is the limit of an uploaded package file in bytes; 0: 5 GiB.
 	MaxPackage int64
+	// Streaming tells how the streaming of the audit goes; nil: nobody knows.
+	Streaming func(context.Context) (collector.Status, error)
 	// AgentToken completes the secret of a registration to what an agent needs to call us;
 	// nil: agents cannot register.
 	AgentToken func(secret, space string) AgentToken

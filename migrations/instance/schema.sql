@@ -11,6 +11,11 @@ CREATE TABLE api_key (
   used_at    TEXT
 ) STRICT;
 
+CREATE TABLE cursor (
+  name     TEXT PRIMARY KEY,
+  position INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE event (
   id         INTEGER PRIMARY KEY AUTOINCREMENT,
   at         TEXT NOT NULL,
@@ -23,6 +28,21 @@ CREATE TABLE event (
   entity_id  TEXT NOT NULL,
   message    TEXT NOT NULL,
   detail     TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+CREATE TABLE event_archive (
+  day        TEXT PRIMARY KEY,
+  last_id    INTEGER NOT NULL,
+  events     INTEGER NOT NULL,
+  size       INTEGER NOT NULL,
+  sha256     TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  deleted_at TEXT
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE event_horizon (
+  id      INTEGER PRIMARY KEY CONSTRAINT event_horizon_one CHECK (id = 1),
+  through INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE identity_provider (
@@ -191,7 +211,11 @@ CREATE TABLE user_role (
 
 CREATE INDEX api_key_by_user ON api_key (user_id);
 
+CREATE INDEX event_by_category ON event (category, id);
+
 CREATE INDEX event_by_entity ON event (entity_id, id);
+
+CREATE INDEX event_by_time ON event (at);
 
 CREATE INDEX passkey_by_user ON passkey (user_id);
 
@@ -211,6 +235,19 @@ CREATE INDEX team_external_group_by_group ON team_external_group (group_id);
 
 CREATE INDEX user_identity_by_user ON user_identity (user_id);
 
-CREATE TRIGGER event_no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'event is append-only'); END;
+CREATE TRIGGER event_horizon_no_replace BEFORE INSERT ON event_horizon WHEN EXISTS (SELECT 1 FROM event_horizon)
+BEGIN SELECT RAISE(ABORT, 'there is one horizon'); END;
+
+CREATE TRIGGER event_horizon_rises BEFORE UPDATE ON event_horizon WHEN NEW.through < OLD.through OR NOT EXISTS (SELECT 1 FROM event_archive WHERE last_id = NEW.through)
+BEGIN SELECT RAISE(ABORT, 'the horizon only rises, to the end of an archive'); END;
+
+CREATE TRIGGER event_horizon_stays BEFORE DELETE ON event_horizon
+BEGIN SELECT RAISE(ABORT, 'the horizon stays'); END;
+
+CREATE TRIGGER event_no_delete BEFORE DELETE ON event WHEN OLD.id > (SELECT through FROM event_horizon WHERE id = 1)
+BEGIN SELECT RAISE(ABORT, 'event is append-only: only what is archived may go'); END;
+
+CREATE TRIGGER event_no_replace BEFORE INSERT ON event WHEN EXISTS (SELECT 1 FROM event WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'event is append-only'); END;
 
 CREATE TRIGGER event_no_update BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'event is append-only'); END;

@@ -115,6 +115,21 @@ CREATE TABLE event (
   detail         TEXT NOT NULL DEFAULT ''    -- JSON: before and after, secrets only as "changed"
 ) STRICT;
 
+CREATE TABLE event_archive (
+  day        TEXT PRIMARY KEY,            -- YYYY-MM-DD in UTC
+  last_id    INTEGER NOT NULL,            -- of the newest event in the file
+  events     INTEGER NOT NULL,
+  size       INTEGER NOT NULL,            -- bytes
+  sha256     TEXT NOT NULL,               -- of the file, hex
+  created_at TEXT NOT NULL,               -- when something was last added
+  deleted_at TEXT                         -- the file is gone; NULL: it is there
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE event_horizon (
+  id      INTEGER PRIMARY KEY CONSTRAINT event_horizon_one CHECK (id = 1),
+  through INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE execution (
   id         TEXT PRIMARY KEY,               -- ULID; starting it twice is starting it once
   task_id    INTEGER NOT NULL CONSTRAINT execution_task REFERENCES task (id) ON DELETE CASCADE,
@@ -590,6 +605,8 @@ CREATE INDEX event_by_project ON event (project_id, id) WHERE project_id IS NOT 
 
 CREATE INDEX event_by_reference ON event (reference, id) WHERE reference <> '';
 
+CREATE INDEX event_by_time ON event (at);
+
 CREATE INDEX execution_by_target ON execution (target_id) WHERE target_id IS NOT NULL;
 
 CREATE INDEX execution_by_task ON execution (task_id);
@@ -666,7 +683,20 @@ CREATE INDEX zone_outbox_by_promotion ON zone_outbox (promotion_id) WHERE promot
 
 CREATE INDEX zone_outbox_open ON zone_outbox (link_id, seq) WHERE state IN ('queued', 'held');
 
-CREATE TRIGGER event_no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'event is append-only'); END;
+CREATE TRIGGER event_horizon_no_replace BEFORE INSERT ON event_horizon WHEN EXISTS (SELECT 1 FROM event_horizon)
+BEGIN SELECT RAISE(ABORT, 'there is one horizon'); END;
+
+CREATE TRIGGER event_horizon_rises BEFORE UPDATE ON event_horizon WHEN NEW.through < OLD.through OR NOT EXISTS (SELECT 1 FROM event_archive WHERE last_id = NEW.through)
+BEGIN SELECT RAISE(ABORT, 'the horizon only rises, to the end of an archive'); END;
+
+CREATE TRIGGER event_horizon_stays BEFORE DELETE ON event_horizon
+BEGIN SELECT RAISE(ABORT, 'the horizon stays'); END;
+
+CREATE TRIGGER event_no_delete BEFORE DELETE ON event WHEN OLD.id > (SELECT through FROM event_horizon WHERE id = 1)
+BEGIN SELECT RAISE(ABORT, 'event is append-only: only what is archived may go'); END;
+
+CREATE TRIGGER event_no_replace BEFORE INSERT ON event WHEN EXISTS (SELECT 1 FROM event WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'event is append-only'); END;
 
 CREATE TRIGGER event_no_update BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'event is append-only'); END;
 

@@ -54,6 +54,10 @@ func Fixtures() []views.Fixture {
 		{Name: "audit changes", Component: ShowAudit(Audit{Page: views.SamplePage("Audit", "Settings"), Action: "/audit", Categories: []ui.Option{{Value: "Modified", Label: "Modified", Selected: true}, {Value: "Denied", Label: "Denied"}}, Entries: append(log[:3:3],
 			Entry{At: at, Who: "Ana Lovelace", What: "Variables of Checkout were changed", Subject: "variables variableset-Projects-1", From: "192.0.2.7", Changes: []Change{{Field: "Greeting", Before: "hello", After: strings.Repeat("a-long-value-", 60)}, {Field: "Password", Secret: true}, {Field: "Empty", After: "x"}}})})},
 		{Name: "audit usual", Component: ShowAudit(Audit{Page: views.SamplePage("Audit", "Settings"), Action: "/audit", Entries: log, Pager: ui.PagerProps{Text: "1–60 of 812", Next: "?page=2"}})},
+		{Name: "stream empty", Component: ShowStream(Stream{Page: in("Streaming of the audit"), Kind: "https", Enabled: true})},
+		{Name: "stream usual", Component: ShowStream(Stream{Page: in("Streaming of the audit"), Set: true, Kind: "https", Address: "https://logs.example.com/audit", Token: true, Enabled: true, Since: at, Sent: 48123, LastSent: at})},
+		{Name: "stream failing", Component: ShowStream(Stream{Page: in("Streaming of the audit"), Set: true, Kind: "syslog", Address: "logs.example.com:6514", Enabled: true, Since: at, Sent: 12, LastSent: at, Failing: "dial tcp 203.0.113.7:6514: connect: connection refused", FailingSince: at, Next: at, Waiting: 3})},
+		{Name: "stream failed", Component: ShowStream(Stream{Page: in("Streaming of the audit"), Kind: "https", Address: "http://x", Enabled: true, Errors: []ui.FieldError{{Name: "address", Message: "The address of a collector is a URL such as https://logs.example.com/audit, without a name and password."}}})},
 		{Name: "settings usual", Component: ShowSettings(settings)}, {Name: "settings forbidden", Component: ShowSettings(forbidden)}, {Name: "settings failed", Component: ShowSettings(failed)},
 	}
 }
