@@ -66,7 +66,7 @@ var crashStories = []crashStory{
 		return inOrder(p.pauseAt(p.target, "paused"), p.promote(crashVersion, false), p.outbox(spaces.OutboxCanceled), p.pauseAt(p.target, "active"), p.stays(spaces.PromotionCanceled), p.promote(laterVersion, false), p.accept, p.settle(spaces.PromotionAccepted, spaces.PromotionCanceled))
 	}},
 	{"recalled", "pull", func(p *pair) error {
-		return inOrder(p.promote(crashVersion, false), p.accept, p.recall, p.promote(laterVersion, false), p.settle(spaces.PromotionRecalled, spaces.PromotionDelivered))
+		return inOrder(p.promote(crashVersion, false), p.accept, p.recall, p.promote(laterVersion, false), p.verified, p.settle(spaces.PromotionRecalled, spaces.PromotionDelivered))
 	}},
 	{"recalled early", "push", func(p *pair) error {
 		return inOrder(p.promote(crashVersion, false), p.verified, p.recall, p.settle(spaces.PromotionRecalled))

@@ -3,8 +3,10 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"octopuses.dev/octopuses/spaces/errs"
@@ -34,7 +36,7 @@ func (s *server) openPeopleDoor(ctx context.Context, life *lifetime, stage *stag
 		s.webPin = pin.Of(certificate) // our own certificate: agents know it by its key
 	}
 	streams, endStreams := context.WithCancel(context.WithoutCancel(ctx))
-	app, err := s.fiberApp(streams, config != nil)
+	app, err := s.fiberApp(streams, strings.HasPrefix(s.url, "https://")) // by ourselves, or by a proxy in front
 	if err != nil {
 		endStreams()
 		return "", err
@@ -47,10 +49,14 @@ func (s *server) openPeopleDoor(ctx context.Context, life *lifetime, stage *stag
 			if err := app.ShutdownWithTimeout(s.cfg.Stop / 8); err != nil {
 				s.log.Warn("door for people closed with requests open", "err", err)
 			}
+			_ = listener.Close() // where it was not served yet, shutting down closes nothing
 		})
 		err := app.Listener(listener)
 		if !stop() {
 			<-closed // Listener returns as soon as nobody new is let in
+			if errors.Is(err, net.ErrClosed) {
+				err = nil
+			}
 		}
 		return err
 	})

@@ -2,10 +2,12 @@ package app
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"octopuses.dev/octopuses/spaces/execution"
+	"octopuses.dev/octopuses/spaces/spacetest"
 )
 
 func TestMain(m *testing.M) {
@@ -39,6 +42,8 @@ func TestMain(m *testing.M) {
 //	terminate NAME        SIGTERM; it must end with status 0
 //	kill-9 NAME           as it says; the server is gone when this returns
 //	http STATUS METHOD URL [FILE]   the body is the standard output; FILE is sent
+//	head URL              the headers of the answer are the standard output
+//	hidden SECRETS PLACE...   no line of the file SECRETS is open in the files and folders
 //
 // [netless] holds where a program can be run without any network, by "unshare -rn".
 func TestScripts(t *testing.T) {
@@ -65,7 +70,9 @@ func TestScripts(t *testing.T) {
 				ts.Check(r.cmd.Process.Kill())
 				r.end(ts, true)
 			},
-			"http": request,
+			"http":   request,
+			"head":   head,
+			"hidden": hidden,
 		},
 		Condition: func(name string) (bool, error) {
 			if name != "netless" {
@@ -160,6 +167,50 @@ func named(ts *testscript.TestScript, neg bool, args []string) *running {
 		ts.Fatalf("no server %s was started", args[0])
 	}
 	return r
+}
+
+func head(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: head URL")
+	}
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	res, err := client.Get(args[0])
+	ts.Check(err)
+	defer res.Body.Close()
+	ts.Check(res.Header.Write(ts.Stdout()))
+}
+
+// hidden fails when a secret is open in some spelling, or when it finds no file at all.
+func hidden(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: hidden SECRETS PLACE...")
+	}
+	found, files := "", 0
+	for _, place := range args[1:] {
+		ts.Check(filepath.WalkDir(ts.MkAbs(place), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			files++
+			for _, secret := range strings.Fields(ts.ReadFile(args[0])) {
+				for form, text := range spacetest.Spellings(secret) {
+					if bytes.Contains(b, text) {
+						found = fmt.Sprintf("%s is open in %s (%s)", secret, path, form)
+					}
+				}
+			}
+			return err
+		}))
+	}
+	switch {
+	case files == 0:
+		ts.Fatalf("there is no file in %v", args[1:])
+	case found != "" && !neg:
+		ts.Fatalf("%s", found)
+	case found == "" && neg:
+		ts.Fatalf("nothing was found in %d files", files)
+	}
 }
 
 func request(ts *testscript.TestScript, neg bool, args []string) {

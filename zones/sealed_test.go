@@ -3,7 +3,6 @@ package zones_test
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"unicode/utf16"
 
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/spacetest"
@@ -60,28 +58,12 @@ func (o *overheard) Write(b []byte) (int, error) {
 	return o.ResponseWriter.Write(b)
 }
 
-// spellings are the forms in which a text could lie open somewhere: in base64 it has one
-// for each place in a group of three, of which the ends depend on what stands beside it.
-func spellings(text string) map[string][]byte {
-	out := map[string][]byte{"raw": []byte(text), "hex": []byte(hex.EncodeToString([]byte(text))), "HEX": []byte(strings.ToUpper(hex.EncodeToString([]byte(text))))}
-	for i := range 3 {
-		b := base64.RawStdEncoding.EncodeToString(append(make([]byte, i), text...))
-		out[fmt.Sprint("base64 at ", i)] = []byte(b[[]int{0, 2, 3}[i] : len(b)-len(b)%4-[]int{1, 1, 1}[i]])
-	}
-	var little, big []byte
-	for _, u := range utf16.Encode([]rune(text)) {
-		little, big = append(little, byte(u), byte(u>>8)), append(big, byte(u>>8), byte(u))
-	}
-	out["UTF-16"], out["UTF-16, big end first"] = little, big
-	return out
-}
-
 // The search finds what it is to find.
 func TestSpellings(t *testing.T) {
 	for i := range 3 {
 		hidden := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", 9+i) + canary + "yyyy"))
 		found := false
-		for _, form := range spellings(canary) {
+		for _, form := range spacetest.Spellings(canary) {
 			found = found || strings.Contains(hidden, string(form))
 		}
 		if !found {
@@ -129,7 +111,7 @@ func TestSecretsAreOpenNowhere(t *testing.T) {
 			t.Error("the search sees nothing, so it proves nothing")
 		}
 		for _, secret := range []string{canary, "secret-of-the-step", values["ApiKey"]} {
-			for form, bytesOf := range spellings(secret) {
+			for form, bytesOf := range spacetest.Spellings(secret) {
 				for place, all := range places {
 					if bytes.Contains(all, bytesOf) {
 						t.Errorf("%s is open in the %s (%s)", secret, place, form)
@@ -138,7 +120,7 @@ func TestSecretsAreOpenNowhere(t *testing.T) {
 			}
 		}
 		// The envelope says everything else in base64, which is looked into as well.
-		for form, bytesOf := range spellings(canary) {
+		for form, bytesOf := range spacetest.Spellings(canary) {
 			if strings.Contains(opened(t, prod, dev, places["file"], false), string(bytesOf)) {
 				t.Errorf("open in the bundle without its key (%s)", form)
 			}

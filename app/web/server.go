@@ -131,7 +131,7 @@ func (s *Server) serve(row route) fiber.Handler {
 		ctx, cancel := context.WithTimeout(s.Base, limit)
 		defer cancel()
 		r := &request{Ctx: c, s: s, ctx: ctx, id: spaces.NewULID(time.Now()), row: row}
-		headers(c)
+		s.headers(c)
 		defer body.Of(c).Finish(c)
 		defer func() {
 			if p := recover(); p != nil {
@@ -153,7 +153,11 @@ func (s *Server) serve(row route) fiber.Handler {
 	}
 }
 
-func headers(c *fiber.Ctx) {
+func (s *Server) headers(c *fiber.Ctx) {
+	if s.Secure {
+		// Browsers ignore it with a certificate that they do not trust (RFC 6797 8.1).
+		c.Set(fiber.HeaderStrictTransportSecurity, "max-age=31536000")
+	}
 	c.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
 	c.Set(fiber.HeaderXFrameOptions, "DENY")
