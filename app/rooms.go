@@ -182,6 +182,7 @@ func (s *server) startWork(life *lifetime, stage *stage) {
 	life.loop(stage, "health of targets", s.checkHealth)
 	life.loop(stage, "retention", s.applyRetention)
 	life.loop(stage, "streaming of the audit", s.streamAudit)
+	life.loop(stage, "archive of the audit", s.archiveAudit)
 }
 
 // tidy removes what a process that was killed left half done, and once a day what nobody
@@ -373,7 +374,7 @@ func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) 
 		return c.SendString("ready\n")
 	})
 	door.Routes(app)
-	pages := &web.Server{Instance: s.instance, Spaces: s.spaces, Version: s.version, Logs: taskLogs{}, Zones: s.zones, Linked: s.linked, AgentToken: s.webToken, Keys: s.keys, Streaming: s.auditStatus, Secure: secure, Base: ctx, Log: s.log}
+	pages := &web.Server{Instance: s.instance, Spaces: s.spaces, Version: s.version, Logs: taskLogs{}, Zones: s.zones, Linked: s.linked, AgentToken: s.webToken, AuditFolder: s.data.auditFolder(), Keys: s.keys, Streaming: s.auditStatus, Secure: secure, Base: ctx, Log: s.log}
 	pages.Routes(app)
 	return app, nil
 }

@@ -102,6 +102,7 @@ func (s *Space) Backup(ctx context.Context, dir string) (m Manifest, err error) 
 	}
 	b.tree("logs")
 	b.tree("artifacts")
+	b.tree("audit")
 	if b.err != nil {
 		return m, b.err
 	}
@@ -388,7 +389,7 @@ func (r *Registry) Adopt(ctx context.Context, dir, slug, name string, was secret
 		return "", err
 	}
 	b := backup{ctx: ctx, from: dir, to: part}
-	for _, sub := range []string{"packages", "logs", "artifacts"} {
+	for _, sub := range []string{"packages", "logs", "artifacts", "audit"} {
 		if err := os.MkdirAll(filepath.Join(part, sub), 0o700); err != nil {
 			return "", fmt.Errorf("adopt space: %w", err)
 		}

@@ -109,7 +109,7 @@ func createFolder(ctx context.Context, dir, id, name string, master secrets.Mast
 			os.RemoveAll(dir)
 		}
 	}()
-	for _, sub := range []string{"packages", "artifacts", "logs"} {
+	for _, sub := range []string{"packages", "artifacts", "logs", "audit"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
 			return fmt.Errorf("create space folder: %w", err)
 		}

@@ -35,6 +35,14 @@ func AdminAuditURL() string { return "/admin/audit" }
 // KeysURL is where the master key and those of spaces are exchanged.
 func KeysURL() string { return "/admin/keys" }
 
+// ArchivesURL is where the archived days of a space's audit are; with "" of the server's.
+func ArchivesURL(space string) string {
+	if space == "" {
+		return AdminAuditURL() + "/archives"
+	}
+	return AuditURL(space) + "/archives"
+}
+
 // AuditStreamURL is where the collector of the audit is set up.
 func AuditStreamURL() string { return AdminAuditURL() + "/streaming" }
 

@@ -88,7 +88,9 @@ func Open(ctx context.Context, path string, masters *secrets.Masters, o Options)
 		return nil, errors.Join(err, i.Close())
 	}
 	c, ok, err := i.Collector(ctx)
-	if err != nil {
+	if errs.KindOf(err) == errs.Blocked { // with the master key lost the server is still opened
+		i.log.Error("the collector of the audit is not known", "err", err)
+	} else if err != nil {
 		return nil, errors.Join(err, i.Close())
 	}
 	if ok {

@@ -43,3 +43,9 @@ func (i *Instance) HasMark(ctx context.Context, mark string) (bool, error) {
 	err := i.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM space_mark WHERE mark = ?)`, mark).Scan(&has)
 	return has, storeError(err)
 }
+
+// MarkedThrough lists the spaces with a mark that begins with a prefix and is before
+// another, as "archive/2026-01-31", by number.
+func (i *Instance) MarkedThrough(ctx context.Context, prefix, before string) ([]Space, error) {
+	return list(ctx, i, scanSpace, `SELECT DISTINCT `+spaceColumns+` FROM space_mark CROSS JOIN space ON space.id = space_mark.space_id WHERE space_mark.mark >= ? AND space_mark.mark < ? ORDER BY space.id`, prefix, before)
+}

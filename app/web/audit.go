@@ -20,6 +20,10 @@ func auditRoutes() []route {
 	return []route{
 		get("/spaces/:space/audit", inSpace, access.EventView, spaceAudit), get("/spaces/:space/audit/export", inSpace, access.EventView, exportSpaceAudit),
 		get("/admin/audit", signedIn, access.EventView, serverAudit), get("/admin/audit/export", signedIn, access.EventView, exportServerAudit),
+		get("/spaces/:space/audit/archives", inSpace, access.EventRetentionView, spaceArchives), get("/spaces/:space/audit/archives/:day", inSpace, access.EventRetentionView, spaceArchive),
+		post("/spaces/:space/audit/archives/:day/delete", inSpace, access.EventRetentionDelete, deleteSpaceArchive),
+		get("/admin/audit/archives", signedIn, access.EventRetentionView, serverArchives), post("/admin/audit/archives", signedIn, access.ConfigureServer, saveRetention),
+		get("/admin/audit/archives/:day", signedIn, access.EventRetentionView, serverArchive), post("/admin/audit/archives/:day/delete", signedIn, access.EventRetentionDelete, deleteServerArchive),
 		get("/admin/audit/streaming", signedIn, access.AdministerSystem, auditStream), post("/admin/audit/streaming", signedIn, access.AdministerSystem, saveAuditStream),
 		post("/admin/audit/streaming/delete", signedIn, access.AdministerSystem, deleteAuditStream),
 	}
@@ -105,6 +109,9 @@ func spaceAudit(r *request) error {
 		return err
 	}
 	m := r.audit("Audit", "Settings", views.AuditURL(r.about.Slug), auditKinds)
+	if r.actor.Permissions.Everywhere(access.EventRetentionView) && r.actor.Permissions.Everywhere(access.EventView) {
+		m.Archives = views.ArchivesURL(r.about.Slug)
+	}
 	for _, e := range all {
 		x := account.Entry{At: e.At, Who: e.ActorName, What: e.Message, Subject: strings.TrimSpace(e.Entity + " " + e.EntityID), From: e.Address, Denied: e.Category == "Denied"}
 		for _, c := range e.Changes {
@@ -130,6 +137,9 @@ func serverAudit(r *request) error {
 			x.Changes = append(x.Changes, account.Change(c))
 		}
 		m.Entries = append(m.Entries, x)
+	}
+	if r.system.Permissions.Any(access.EventRetentionView) {
+		m.Archives = views.ArchivesURL("")
 	}
 	if r.system.Permissions.Any(access.AdministerSystem) {
 		m.Stream = views.AuditStreamURL()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
@@ -103,5 +104,55 @@ func TestAuditStreamPage(t *testing.T) {
 	d.want(d.submit(at, at+"/delete", nil), 303, at)
 	if page = d.get(at); page.Find(`form[action="`+at+`/delete"]`).Length() != 0 {
 		t.Error("it is still there")
+	}
+}
+
+// Archived days are listed, downloaded and, when old enough, deleted; the retention is set
+// where the server's are.
+func TestArchivePages(t *testing.T) {
+	d := open(t)
+	d.setUp()
+	d.s.AuditFolder = t.TempDir()
+	space, err := d.s.Spaces.Acquire(context.Background(), ref(must(d.s.Instance.SpaceBy(context.Background(), "Spaces-1"))(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer space.Release()
+	tomorrow := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, 1)
+	n, err := space.ArchiveEvents(context.Background(), tomorrow)
+	if err != nil || n == 0 {
+		t.Fatal(n, err)
+	}
+	day := tomorrow.AddDate(0, 0, -1).Format(time.DateOnly)
+	page := d.get("/spaces/payments/audit/archives")
+	d.want(page, 200, "")
+	if d.get("/spaces/payments/audit").Find(`a[href="/spaces/payments/audit/archives"]`).Length() != 1 || !strings.Contains(page.Find("#archives").Text(), day) || page.Find("#archives button[disabled]").Length() != 1 {
+		t.Errorf("%.900s", page.Find("main").Text())
+	}
+	file := d.get(page.Find("#archives a[download]").AttrOr("href", ""))
+	d.want(file, 200, "")
+	if lines := strings.Count(file.Text(), "\n"); int64(lines) != n || !strings.Contains(file.header.Get("Content-Disposition"), "payments-events-"+day+".jsonl") {
+		t.Errorf("%d lines, %v", lines, file.header)
+	}
+	d.want(d.get("/spaces/payments/audit/archives/..%2f..%2fspace.db"), 404, "")
+	d.want(d.get("/admin/audit/archives/2001-01-01"), 404, "")
+	bad := d.submit("/admin/audit/archives", "/admin/audit/archives", map[string]string{"eventRetentionDays": "0"})
+	d.want(bad, 422, "")
+	if !strings.Contains(bad.Text(), "1 to 3,650 days") {
+		t.Errorf("%.900s", bad.Find("main").Text())
+	}
+	d.want(d.submit("/admin/audit/archives", "/admin/audit/archives", map[string]string{"eventRetentionDays": "30"}), 303, "/admin/audit/archives")
+	if days, err := d.s.Instance.Retention(context.Background()); err != nil || days != 30 {
+		t.Error(days, err)
+	}
+}
+
+func must[T any](v T, err error) func(t *testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
 	}
 }

@@ -37,6 +37,8 @@ type Server struct {
 	Linked   func(spaces.Ref) // told of a space whose links are to be kept from now on; may be nil
 	// MaxPackage is the limit of an uploaded package file in bytes; 0: 5 GiB.
 	MaxPackage int64
+	// AuditFolder has the archived days of the server's own audit.
+	AuditFolder string
 	// Streaming tells how the streaming of the audit goes; nil: nobody knows.
 	Streaming func(context.Context) (collector.Status, error)
 	// AgentToken completes the secret of a registration to what an agent needs to call us;

@@ -37,15 +37,17 @@ const (
 
 // Permissions of the system and of a space.
 const (
-	EventView  Permission = "EventView"
-	TeamView   Permission = "TeamView"
-	TeamCreate Permission = "TeamCreate"
-	TeamEdit   Permission = "TeamEdit"
-	TeamDelete Permission = "TeamDelete"
-	TaskView   Permission = "TaskView"
-	TaskCreate Permission = "TaskCreate"
-	TaskCancel Permission = "TaskCancel"
-	TaskEdit   Permission = "TaskEdit"
+	EventView            Permission = "EventView"
+	EventRetentionView   Permission = "EventRetentionView"
+	EventRetentionDelete Permission = "EventRetentionDelete"
+	TeamView             Permission = "TeamView"
+	TeamCreate           Permission = "TeamCreate"
+	TeamEdit             Permission = "TeamEdit"
+	TeamDelete           Permission = "TeamDelete"
+	TaskView             Permission = "TaskView"
+	TaskCreate           Permission = "TaskCreate"
+	TaskCancel           Permission = "TaskCancel"
+	TaskEdit             Permission = "TaskEdit"
 )
 
 // Permissions of a space.

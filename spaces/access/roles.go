@@ -15,11 +15,11 @@ type Role struct {
 }
 
 var systemPermissions = []Permission{AdministerSystem, ConfigureServer, SpaceView, SpaceCreate, SpaceEdit, SpaceDelete, UserView, UserEdit, UserInvite, UserRoleView, UserRoleEdit,
-	EventView, TeamView, TeamCreate, TeamEdit, TeamDelete, TaskView, TaskCreate, TaskCancel, TaskEdit}
+	EventView, EventRetentionView, EventRetentionDelete, TeamView, TeamCreate, TeamEdit, TeamDelete, TaskView, TaskCreate, TaskCancel, TaskEdit}
 
 // SpacePermissions returns every permission of a space, zones included.
 func SpacePermissions() []Permission {
-	return []Permission{EventView, TeamView, TeamCreate, TeamEdit, TeamDelete, TaskView, TaskCreate, TaskCancel, TaskEdit,
+	return []Permission{EventView, EventRetentionView, EventRetentionDelete, TeamView, TeamCreate, TeamEdit, TeamDelete, TaskView, TaskCreate, TaskCancel, TaskEdit,
 		EnvironmentView, EnvironmentCreate, EnvironmentEdit, EnvironmentDelete, LifecycleView, LifecycleCreate, LifecycleEdit, LifecycleDelete,
 		MachineView, MachineCreate, MachineEdit, MachineDelete, ProjectView, ProjectCreate, ProjectEdit, ProjectDelete,
 		ProjectGroupView, ProjectGroupCreate, ProjectGroupEdit, ProjectGroupDelete, ProcessView, ProcessEdit,

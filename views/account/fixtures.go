@@ -29,6 +29,14 @@ func Fixtures() []views.Fixture {
 	forbidden.CanDelete, forbidden.Why = false, "You need SpaceDelete; an administrator can grant it."
 	failed := settings
 	failed.Name, failed.Errors = "", []ui.FieldError{{Name: "name", Message: "A space needs a name."}}
+	var archives []Archive
+	for n := range 300 {
+		a := Archive{Day: at.AddDate(0, 0, -90-n).Format(time.DateOnly), SHA256: strings.Repeat("3f9a0c71", 8), Events: int64(17 * n), Size: int64(6011 * n), At: at}
+		if n < 30 {
+			a.Why = "It can be deleted from 2026-12-24 on."
+		}
+		archives = append(archives, a)
+	}
 	return []views.Fixture{
 		{Name: "signin usual", Component: ShowSignIn(SignIn{Page: out("Sign in")})},
 		{Name: "signin failed", Component: ShowSignIn(SignIn{Page: out("Sign in"), Username: "ana", Errors: wrong})},
@@ -54,6 +62,9 @@ func Fixtures() []views.Fixture {
 		{Name: "audit changes", Component: ShowAudit(Audit{Page: views.SamplePage("Audit", "Settings"), Action: "/audit", Categories: []ui.Option{{Value: "Modified", Label: "Modified", Selected: true}, {Value: "Denied", Label: "Denied"}}, Entries: append(log[:3:3],
 			Entry{At: at, Who: "Ana Lovelace", What: "Variables of Checkout were changed", Subject: "variables variableset-Projects-1", From: "192.0.2.7", Changes: []Change{{Field: "Greeting", Before: "hello", After: strings.Repeat("a-long-value-", 60)}, {Field: "Password", Secret: true}, {Field: "Empty", After: "x"}}})})},
 		{Name: "audit usual", Component: ShowAudit(Audit{Page: views.SamplePage("Audit", "Settings"), Action: "/audit", Entries: log, Pager: ui.PagerProps{Text: "1–60 of 812", Next: "?page=2"}})},
+		{Name: "archives empty", Component: ShowArchives(Archives{Page: in("Archives of the server's audit"), Action: "/archives", Retention: 90, CanRetain: true})},
+		{Name: "archives usual", Component: ShowArchives(Archives{Page: views.SamplePage("Archives of the audit", "Settings"), Action: "/archives", Retention: 90, Archives: archives})},
+		{Name: "archives failed", Component: ShowArchives(Archives{Page: in("Archives of the server's audit"), Action: "/archives", Retention: 90, CanRetain: true, Archives: archives[:2], Errors: []ui.FieldError{{Name: "eventRetentionDays", Message: "Events are kept for 1 to 3,650 days before they go into files."}}})},
 		{Name: "stream empty", Component: ShowStream(Stream{Page: in("Streaming of the audit"), Kind: "https", Enabled: true})},
 		{Name: "stream usual", Component: ShowStream(Stream{Page: in("Streaming of the audit"), Set: true, Kind: "https", Address: "https://logs.example.com/audit", Token: true, Enabled: true, Since: at, Sent: 48123, LastSent: at})},
 		{Name: "stream failing", Component: ShowStream(Stream{Page: in("Streaming of the audit"), Set: true, Kind: "syslog", Address: "logs.example.com:6514", Enabled: true, Since: at, Sent: 12, LastSent: at, Failing: "dial tcp 203.0.113.7:6514: connect: connection refused", FailingSince: at, Next: at, Waiting: 3})},
