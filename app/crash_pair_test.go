@@ -43,13 +43,17 @@ var linkedBy = map[string]func(p *pair) error{
 
 const crashVersion, laterVersion = "1.0.0", "1.1.0"
 
-func newPair(t *testing.T, dir string) (*pair, error) {
+// newPair makes a pair; change is done to it before anything runs.
+func newPair(t testing.TB, dir string, change ...func(*pair)) (*pair, error) {
 	t.Helper()
 	ports := freePorts(t, 7)
 	zone := func(name string, at int) *crashZone {
 		return &crashZone{name: name, data: filepath.Join(dir, "run", name), key: "API-" + strings.ToUpper(rand.Text()), web: ports[at], agents: ports[at+1], zones: ports[at+2]}
 	}
 	p := &pair{dir: dir, source: zone("source", 0), target: zone("target", 3)}
+	for _, c := range change {
+		c(p)
+	}
 	t.Cleanup(func() {
 		p.source.kill()
 		p.target.kill()

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -250,6 +251,7 @@ func (p *process) said() string {
 type crashZone struct {
 	name, data         string
 	web, agents, zones string // host:port
+	front              string // host:port that other zones are told; "": zones
 	space, folder      string // id; name of the folder
 	key                string
 
@@ -277,7 +279,7 @@ func (z *crashZone) start(at, seen string) error {
 		return nil
 	}
 	p, err := spawn(z.data+".log", []string{"ADMIN_USERNAME=ada", "ADMIN_PASSWORD=correct-horse-battery", "ADMIN_API_KEY=" + z.key, crashAt + "=" + at, crashSeen + "=" + seen},
-		"octopuses-crash", "--data", z.data, "--listen", z.web, "--agents", z.agents, "--zones", z.zones)
+		"octopuses-crash", "--data", z.data, "--listen", z.web, "--agents", z.agents, "--zones", z.zones, "--zones-address", cmp.Or(z.front, z.zones))
 	if err != nil {
 		return err
 	}
