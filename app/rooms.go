@@ -43,6 +43,7 @@ type rooms struct {
 
 	auditWake chan struct{}   // length 1: there may be something to stream
 	gauge     collector.Gauge // of streaming
+	hooks     chan spaces.Ref // spaces with something for their subscriptions
 }
 
 // furnish makes the rooms; it starts nothing.
@@ -183,6 +184,7 @@ func (s *server) startWork(life *lifetime, stage *stage) {
 	life.loop(stage, "retention", s.applyRetention)
 	life.loop(stage, "streaming of the audit", s.streamAudit)
 	life.loop(stage, "archive of the audit", s.archiveAudit)
+	life.loop(stage, "subscriptions", s.tellSubscriptions)
 }
 
 // tidy removes what a process that was killed left half done, and once a day what nobody

@@ -69,7 +69,7 @@ func serve(ctx context.Context, c Config, stdio Stdio) error {
 // migrations, the registry of spaces, and the administrator of the environment. It starts
 // nothing.
 func openServer(ctx context.Context, c Config, log *slog.Logger, masker *execution.Masker) (*server, error) {
-	s := &server{cfg: c, version: Version(), log: log, masker: masker, notify: newNotifier(os.LookupEnv, log), began: time.Now(), rooms: rooms{auditWake: make(chan struct{}, 1)}}
+	s := &server{cfg: c, version: Version(), log: log, masker: masker, notify: newNotifier(os.LookupEnv, log), began: time.Now(), rooms: rooms{auditWake: make(chan struct{}, 1), hooks: make(chan spaces.Ref, 256)}}
 	var err error
 	if s.data, err = openData(&c); err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func openServer(ctx context.Context, c Config, log *slog.Logger, masker *executi
 	if s.instance, err = instance.Open(ctx, s.data.instanceFile(), s.data.masters, instance.Options{Logger: log, Recorded: s.auditRecorded}); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	if s.spaces, err = spaces.NewRegistry(spaces.Config{Root: s.data.spacesFolder(), Masters: s.data.masters, Logger: log, Wake: s.wake, Marks: spaceMarks{s.instance, s.linked, s.auditRecorded}, Audited: streamedTo(s.instance), TaskNumbers: spaceMarks{instance: s.instance}.taskNumbers, Committed: c.committed}); err != nil {
+	if s.spaces, err = spaces.NewRegistry(spaces.Config{Root: s.data.spacesFolder(), Masters: s.data.masters, Logger: log, Wake: s.wake, Marks: spaceMarks{s.instance, s.linked, s.auditRecorded}, Audited: streamedTo(s.instance), Notify: s.eventsFor, TaskNumbers: spaceMarks{instance: s.instance}.taskNumbers, Committed: c.committed}); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	if err := s.finishKeys(ctx); err != nil {

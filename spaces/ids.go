@@ -28,6 +28,7 @@ type (
 	DocumentID     int64
 	SecretID       int64
 	RegistrationID int64
+	SubscriptionID int64
 )
 
 const (
@@ -46,6 +47,7 @@ const (
 	prefixPromotion    = "Promotions-"
 	prefixInbound      = "Inbound-"
 	prefixRegistration = "Registrations-"
+	prefixSubscription = "Subscriptions-"
 )
 
 func apiID(prefix string, n int64) string {
@@ -69,6 +71,7 @@ func (id EventID) String() string        { return apiID(prefixEvent, int64(id)) 
 func (id LinkID) String() string         { return apiID(prefixLink, int64(id)) }
 func (id PromotionID) String() string    { return apiID(prefixPromotion, int64(id)) }
 func (id InboundID) String() string      { return apiID(prefixInbound, int64(id)) }
+func (id SubscriptionID) String() string { return apiID(prefixSubscription, int64(id)) }
 func (id RegistrationID) String() string { return apiID(prefixRegistration, int64(id)) }
 
 // cutID returns the number of an id with this prefix, compared without case, as
@@ -135,6 +138,11 @@ func ParseTaskID(text string) (TaskID, error) {
 func ParseTargetID(text string) (TargetID, error) {
 	n, err := parseID(prefixTarget, "deployment target", text)
 	return TargetID(n), err
+}
+
+func ParseSubscriptionID(text string) (SubscriptionID, error) {
+	n, err := parseID(prefixSubscription, "subscription", text)
+	return SubscriptionID(n), err
 }
 
 func ParseInterruptionID(text string) (InterruptionID, error) {

@@ -19,8 +19,10 @@ const (
 	// MarkRetention is for releases in a space with a policy that does not keep all.
 	MarkRetention = "retention"
 	MarkAudit     = "audit" // events that the collector of the audit has not got
-	markAgent     = "agent/"
-	markArchive   = "archive/"
+	// MarkSubscriptions is for events that some subscription was not told of.
+	MarkSubscriptions = "subscriptions"
+	markAgent         = "agent/"
+	markArchive       = "archive/"
 )
 
 // ArchiveMark is the mark of a space whose oldest event is of a day, "2006-01-02": it has
@@ -86,6 +88,13 @@ func (tx *ReadTx) standing() ([]string, error) {
 	if unread {
 		marks = append(marks, MarkAudit)
 	}
+	if err != nil {
+		return nil, err
+	}
+	waiting, err := tx.Waiting()
+	if len(waiting) > 0 {
+		marks = append(marks, MarkSubscriptions)
+	}
 	return marks, err
 }
 
@@ -115,6 +124,13 @@ func (tx *Tx) mark() (late bool, err error) {
 		}
 		if _, streamed := s.audited(); streamed {
 			add = append(add, MarkAudit)
+		}
+		told, err := one[bool](tx.ReadTx, `SELECT EXISTS (SELECT 1 FROM subscription WHERE is_disabled = 0)`)
+		if err != nil {
+			return false, err
+		}
+		if tx.notify = told; told {
+			add = append(add, MarkSubscriptions)
 		}
 	}
 	if tx.isChanged("links") || tx.isChanged(topicAgents) || tx.isChanged("lifecycles") {

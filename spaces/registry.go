@@ -27,6 +27,7 @@ type Config struct {
 	IdleAfter time.Duration    // a space unused for so long is closed; 0: 5 minutes
 	Wake      func(Ref)        // told after the commit of work for the runner or the link worker; nil: nobody
 	Marks     Marks            // nil: a starting server looks at no space by itself
+	Notify    func(Ref)        // told after the commit of events where there are subscriptions; nil: nobody
 	// Audited is the collector of the audit, if there is one: a space with events that it has
 	// not got is marked. Nil: there is none.
 	Audited func() (r EventReader, streamed bool)
@@ -68,6 +69,9 @@ func NewRegistry(cfg Config) (*Registry, error) {
 	}
 	if cfg.Masters == nil {
 		cfg.Masters = secrets.NewMasters(cfg.Master)
+	}
+	if cfg.Notify == nil {
+		cfg.Notify = func(Ref) {}
 	}
 	if cfg.Audited == nil {
 		cfg.Audited = func() (EventReader, bool) { return EventReader{}, false }

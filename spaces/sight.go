@@ -30,20 +30,28 @@ func (s *sight) of(project ProjectID, environment EnvironmentID) (bool, error) {
 	}
 	scope := access.Scope{Project: project.String(), Environment: environment.String()}
 	if project != 0 {
-		group, known := s.groups[project]
-		if !known {
-			p, err := s.tx.project(project)
-			if err != nil && errs.KindOf(err) != errs.NotFound {
-				return false, err
-			}
-			if err == nil {
-				group = p.GroupID.String()
-			}
-			s.groups[project] = group
+		var err error
+		if scope.ProjectGroup, err = s.group(project); err != nil {
+			return false, err
 		}
-		scope.ProjectGroup = group
 	}
 	return s.tx.Can(s.p, scope), nil
+}
+
+// group is the id of the group that a project is in; "" of one that is gone.
+func (s *sight) group(project ProjectID) (string, error) {
+	group, known := s.groups[project]
+	if !known {
+		p, err := s.tx.project(project)
+		if err != nil && errs.KindOf(err) != errs.NotFound {
+			return "", err
+		}
+		if err == nil {
+			group = p.GroupID.String()
+		}
+		s.groups[project] = group
+	}
+	return group, nil
 }
 
 // seen keeps the rows of a list that are in sight.

@@ -47,6 +47,7 @@ type Tx struct {
 	events []Event
 	topics map[string]struct{}
 	after  []func()
+	notify bool // there are subscriptions, and something for them
 }
 
 // Context is the caller's context.
@@ -124,6 +125,9 @@ func Update[T any](ctx context.Context, s *Space, actor Actor, f func(tx *Tx) (T
 	if (tx.isChanged(TopicQueue) || tx.isChanged(TopicLinks)) && s.registry != nil {
 		s.registry.cfg.Wake(s.ref)
 	}
+	if tx.notify && s.registry != nil {
+		s.registry.cfg.Notify(s.ref)
+	}
 	topics := make([]string, 0, len(tx.topics))
 	for t := range tx.topics {
 		topics = append(topics, t)
@@ -175,6 +179,9 @@ func (s *Space) noteDenial(ctx context.Context, actor Actor, err error) {
 		}
 		if err := sqltx.Commit(); err != nil {
 			return err
+		}
+		if tx.notify && s.registry != nil {
+			s.registry.cfg.Notify(s.ref)
 		}
 		s.hub.Publish("events")
 		return nil

@@ -20,7 +20,6 @@ var absent = []struct{ path, itemType, noun string }{
 	{"runbookProcesses", "RunbookProcess", "runbook process"},
 	{"runbookRuns", "RunbookRun", "runbook run"},
 	{"runbookSnapshots", "RunbookSnapshot", "runbook snapshot"},
-	{"subscriptions", "Subscription", "subscription"},
 	{"tagsets", "TagSet", "tag set"},
 	{"tenants", "Tenant", "tenant"},
 	{"workers", "Worker", "worker"},

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,8 +16,8 @@ func eventRoutes() []Row {
 		get("/events", InSpace, access.EventView, listEvents),
 		get("/events/agents", InSpace, access.EventView, func(r *request) error { return r.ok([]named{}) }),
 		get("/events/categories", InSpace, access.EventView, eventCategories),
-		get("/events/documenttypes", InSpace, access.EventView, func(r *request) error { return r.ok([]named{}) }),
-		get("/events/groups", InSpace, access.EventView, func(r *request) error { return r.ok([]named{}) }),
+		get("/events/documenttypes", InSpace, access.EventView, eventDocumentTypes),
+		get("/events/groups", InSpace, access.EventView, eventGroups),
 		get("/events/:id", InSpace, access.EventView, showEvent),
 	}
 }
@@ -40,11 +41,13 @@ type eventResource struct {
 	Links                   links          `json:"Links"`
 }
 
-func (r *request) eventResource(e spaces.Event) eventResource {
-	out := eventResource{ID: e.ID.String(), SpaceID: r.about.ID(), Category: e.Category, UserID: e.ActorID, Username: e.ActorName, IdentityEstablishedWith: e.Via, IPAddress: e.Address, Occurred: e.At, Message: e.Message,
-		MessageReferences: []struct{}{}, RelatedDocumentIDs: []string{}, ChangeDetails: audit.DetailsOf(e.Changes), Links: links{"Self": r.in("events", e.ID.String())}}
+func (r *request) eventResource(e spaces.Event) eventResource { return eventOf(e, r.about.ID()) }
+
+func eventOf(e spaces.Event, space string) eventResource {
+	out := eventResource{ID: e.ID.String(), SpaceID: space, Category: e.Category, UserID: e.ActorID, Username: e.ActorName, IdentityEstablishedWith: e.Via, IPAddress: e.Address, Occurred: e.At, Message: e.Message,
+		MessageReferences: []struct{}{}, RelatedDocumentIDs: []string{}, ChangeDetails: audit.DetailsOf(e.Changes), Links: links{"Self": "/api/" + space + "/events/" + e.ID.String()}}
 	for _, id := range []string{e.EntityID, e.ProjectID.String(), e.EnvironmentID.String()} {
-		if id != "" {
+		if id != "" && !slices.Contains(out.RelatedDocumentIDs, id) {
 			out.RelatedDocumentIDs = append(out.RelatedDocumentIDs, id)
 		}
 	}
@@ -123,9 +126,18 @@ func showEvent(r *request) error {
 }
 
 func eventCategories(r *request) error {
-	var out []named
-	for _, c := range []string{"Created", "Modified", "Deleted", "Denied", "DeploymentQueued", "DeploymentStarted", "DeploymentSucceeded", "DeploymentFailed", "DeploymentCanceled", "TaskCanceled", "InterruptionRaised", "InterruptionAnswered"} {
-		out = append(out, named{c, c})
+	return r.ok(each(spaces.EventCategories(), func(c string) named { return named{c, c} }))
+}
+
+func eventDocumentTypes(r *request) error {
+	return r.ok(each(spaces.EventEntities(), func(e string) named { return named{e, e} }))
+}
+
+func eventGroups(r *request) error {
+	type group struct {
+		ID              string   `json:"Id"`
+		Name            string   `json:"Name"`
+		EventCategories []string `json:"EventCategories"`
 	}
-	return r.ok(out)
+	return r.ok(each(spaces.EventGroups(), func(g spaces.EventGroup) group { return group{g.ID, g.Name, g.Categories} }))
 }

@@ -71,7 +71,7 @@ func (s *Server) Table() []Row {
 		rootRoutes(), spaceRoutes(), userRoutes(), teamRoutes(), roleRoutes(), scopedRoleRoutes(),
 		environmentRoutes(), lifecycleRoutes(), projectGroupRoutes(), projectRoutes(), channelRoutes(),
 		processRoutes(), variableRoutes(), packageRoutes(), feedRoutes(), releaseRoutes(), deploymentRoutes(),
-		taskRoutes(), interruptionRoutes(), machineRoutes(), workerRoutes(), dashboardRoutes(), archiveRoutes(), eventRoutes(), auditStreamRoutes(),
+		taskRoutes(), interruptionRoutes(), machineRoutes(), workerRoutes(), dashboardRoutes(), archiveRoutes(), eventRoutes(), subscriptionRoutes(), auditStreamRoutes(),
 		registrationRoutes(), linkRoutes(), promotionRoutes(), decisionRoutes(), keyRoutes(),
 		absentRoutes(),
 	} {

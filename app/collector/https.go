@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 
+	"octopuses.dev/octopuses/app/outbound"
 	"octopuses.dev/octopuses/spaces/audit"
 )
 
@@ -37,7 +38,7 @@ func (s *httpsSender) Send(ctx context.Context, batch []audit.Line) error {
 	}
 	res, err := s.client.Do(req)
 	if err != nil {
-		return err
+		return outbound.Cause(err)
 	}
 	defer res.Body.Close()
 	_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection can be used again

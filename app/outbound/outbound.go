@@ -10,10 +10,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"syscall"
 	"time"
 
@@ -59,6 +61,16 @@ func (g Guard) Dialer(timeout time.Duration) *net.Dialer {
 		}
 		return nil
 	}}
+}
+
+// Cause is an error of a client without the URL, which can hold a secret of its own and is
+// not for logs.
+func Cause(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
 }
 
 // TLS verifies servers by the certificates of the system, or by those of roots alone (PEM).

@@ -382,6 +382,20 @@ CREATE TABLE space_meta (
   created_at     TEXT NOT NULL
 , task_next INTEGER NOT NULL DEFAULT 1, task_last INTEGER NOT NULL DEFAULT 0, key_version INTEGER NOT NULL DEFAULT 1, key_made_at TEXT NOT NULL DEFAULT '', old_key BLOB, first_key BLOB) STRICT;
 
+CREATE TABLE subscription (
+  id            INTEGER PRIMARY KEY AUTOINCREMENT,
+  name          TEXT NOT NULL COLLATE NOCASE CONSTRAINT subscription_name UNIQUE,
+  is_disabled   INTEGER NOT NULL DEFAULT 0,
+  body          TEXT NOT NULL,               -- JSON: filter and web hook
+  header_secret INTEGER CONSTRAINT subscription_secret REFERENCES secret (id), -- value of the header
+  sent_at       TEXT,                        -- when an event was last received
+  failing       TEXT NOT NULL DEFAULT '',    -- why the last try failed
+  failing_since TEXT,
+  created_at    TEXT NOT NULL,
+  updated_at    TEXT NOT NULL,
+  updated_by    TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE target (
   id             INTEGER PRIMARY KEY AUTOINCREMENT,
   name           TEXT NOT NULL COLLATE NOCASE CONSTRAINT target_name UNIQUE,

@@ -106,7 +106,13 @@ const (
 	ArtifactView   Permission = "ArtifactView"
 	ArtifactCreate Permission = "ArtifactCreate"
 	DefectReport   Permission = "DefectReport"
-	DefectResolve  Permission = "DefectResolve"
+
+	SubscriptionView   Permission = "SubscriptionView"
+	SubscriptionCreate Permission = "SubscriptionCreate"
+	SubscriptionEdit   Permission = "SubscriptionEdit"
+	SubscriptionDelete Permission = "SubscriptionDelete"
+
+	DefectResolve Permission = "DefectResolve"
 )
 
 // Permissions of promotion between zones.

@@ -25,7 +25,7 @@ func SpacePermissions() []Permission {
 		ProjectGroupView, ProjectGroupCreate, ProjectGroupEdit, ProjectGroupDelete, ProcessView, ProcessEdit,
 		VariableView, VariableEdit, VariableViewUnscoped, VariableEditUnscoped, ReleaseView, ReleaseCreate, ReleaseEdit, ReleaseDelete,
 		DeploymentView, DeploymentCreate, DeploymentDelete, InterruptionView, InterruptionSubmit, InterruptionViewSubmitResponsible,
-		FeedView, FeedEdit, BuiltInFeedPush, BuiltInFeedDownload, BuiltInFeedAdminister, ArtifactView, ArtifactCreate, DefectReport, DefectResolve,
+		FeedView, FeedEdit, BuiltInFeedPush, BuiltInFeedDownload, BuiltInFeedAdminister, ArtifactView, ArtifactCreate, DefectReport, DefectResolve, SubscriptionView, SubscriptionCreate, SubscriptionEdit, SubscriptionDelete,
 		LinkAdminister, ReleasePromote, BundleExport, BundleImport, BundleApprove, ReceiptExport, ReceiptImport}
 }
 
