@@ -303,6 +303,15 @@ func (tx *Tx) Receive(a Arrived) (id int64, duplicate bool, err error) {
 	return id, false, err
 }
 
+// MissingBefore tells how many messages of a peer's life with a lower number than seq did
+// not come here, and the first of them.
+func (tx *ReadTx) MissingBefore(link LinkID, incarnation string, seq int64) (n, first int64, err error) {
+	err = tx.queryRow(`WITH have(seq, next) AS (
+			SELECT seq, LEAD(seq, 1, ?3) OVER (ORDER BY seq) FROM (SELECT 0 AS seq UNION ALL SELECT seq FROM zone_inbox WHERE link_id = ?1 AND incarnation = ?2 AND seq < ?3))
+		SELECT COALESCE(sum(next - seq - 1), 0), COALESCE(min(seq) + 1, 0) FROM have WHERE next > seq + 1`, int64(link), incarnation, seq).Scan(&n, &first)
+	return n, first, err
+}
+
 // InboxMessage is a stored message as it arrived.
 func (tx *ReadTx) InboxMessage(id int64) ([]byte, error) {
 	return one[[]byte](tx, `SELECT message FROM zone_inbox WHERE id = ?`, id)

@@ -9,7 +9,6 @@ import (
 	"octopuses.dev/octopuses/spaces/errs"
 	"octopuses.dev/octopuses/spaces/steps"
 	"octopuses.dev/octopuses/spaces/variables"
-	"octopuses.dev/octopuses/spaces/versions"
 	"octopuses.dev/octopuses/zones/bundle"
 )
 
@@ -41,6 +40,9 @@ type VariableChange struct {
 type PackageChange struct {
 	Action, Package, Before, After string
 	BeforeDigest, AfterDigest      string
+
+	BeforeExtension, AfterExtension string
+	BeforeSize, AfterSize           int64 // bytes
 }
 
 // Review gathers what is known of an inbound release and how it differs from the one
@@ -78,20 +80,7 @@ func (z *Service) Review(ctx context.Context, s *spaces.Space, actor spaces.Acto
 			return r, err
 		}
 	}
-	for _, t := range r.Promotion.Requires {
-		if _, ok := steps.Lookup(t); !ok {
-			r.Warnings = append(r.Warnings, fmt.Sprintf("This server does not know steps of type '%s'; the release cannot be deployed here.", t))
-		}
-	}
-	if r.Previous != nil && older(r.Promotion.Release.Version, r.Previous.Version) {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("It is older than %s, which was accepted before.", r.Previous.Version))
-	}
-	for _, e := range r.Evidence {
-		if e.State != "Success" {
-			r.Warnings = append(r.Warnings, fmt.Sprintf("In %s of %s it has not succeeded (%s).", e.Environment, e.SpaceName, e.State))
-		}
-	}
-	return r, nil
+	return r, z.warn(ctx, s, actor, &r)
 }
 
 // compare says what differs from the previous release. Only the server may open what is
@@ -205,7 +194,7 @@ func packageChanges(old []spaces.ReleasePackage, now []bundle.Package) []Package
 		b := before[key]
 		delete(before, key)
 		if b.Digest != p.Digest || b.Version != p.Version {
-			out = append(out, PackageChange{p.Action, p.ID, b.Version, p.Version, b.Digest, p.Digest})
+			out = append(out, PackageChange{p.Action, p.ID, b.Version, p.Version, b.Digest, p.Digest, b.Extension, p.Extension, b.Size, p.Size})
 		}
 	}
 	for _, p := range old {
@@ -214,13 +203,4 @@ func packageChanges(old []spaces.ReleasePackage, now []bundle.Package) []Package
 		}
 	}
 	return out
-}
-
-func older(a, b string) bool {
-	x, err := versions.Parse(a)
-	if err != nil {
-		return false
-	}
-	y, err := versions.Parse(b)
-	return err == nil && versions.Compare(x, y) < 0
 }

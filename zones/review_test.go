@@ -136,6 +136,56 @@ func TestReviewTellsEachChange(t *testing.T) {
 	}
 }
 
+// What a person should know first stands first: a gap before it, another kind of step, a
+// language that was not there, that a newer one is deployed, and a clock that is ahead.
+func TestReviewWarns(t *testing.T) {
+	dev, prod, toProd, _, p := byHand(t)
+	warnings := func(in spaces.Inbound) string {
+		t.Helper()
+		r, err := prod.service.Review(ctx, prod.space, spacetest.Manager(), in.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(r.Warnings, "\n")
+	}
+	in := prod.take(t, dev.export(t, dev.promote(t, p, toProd, "1.0.0", []byte("one"), true)))
+	if got := warnings(in); got != "" {
+		t.Errorf("of the first: %s", got)
+	}
+	prod.deployed(prod.accept(t, in), spaces.TaskSuccess)
+
+	dev.promote(t, p, toProd, "1.1.0", []byte("lost on its way"), true)
+	kind, _ := steps.Lookup("Octopus.Script")
+	st := kind.New("Migrate")
+	st.Properties.Set(steps.TargetRolesProperty, "web")
+	st.Actions[0].Properties["Octopus.Action.Script.ScriptBody"] = steps.Text("echo migrate")
+	update(dev, func(tx *spaces.Tx) (spaces.Process, error) {
+		old, err := tx.Process(p.ID)
+		if err != nil {
+			return old, err
+		}
+		return tx.SaveProcess(p.ID, old.Version, steps.Process{Steps: append(old.Steps, st)})
+	})
+	in = prod.take(t, dev.export(t, dev.promote(t, p, toProd, "0.9.0", []byte("two"), true)))
+	want := []string{"older than 1.0.0, which was accepted", "older than 1.0.0, which is deployed to Production", "step of type 'Octopus.Script'; 1.0.0 had none", "scripts in Bash; 1.0.0 ran none", "Dev sent message 2 that did not come"}
+	got := warnings(in)
+	for _, w := range want {
+		if !strings.Contains(got, w) {
+			t.Errorf("it does not warn of %q:\n%s", w, got)
+		}
+	}
+	if n := strings.Count(got, "\n") + 1; n != len(want) {
+		t.Errorf("%d warnings:\n%s", n, got)
+	}
+	// It came late, as files may; then the gap is closed.
+	dev.promote(t, p, toProd, "2.0.0", []byte("three"), true)
+	dev.promote(t, p, toProd, "2.1.0", []byte("four"), true)
+	in = prod.take(t, dev.export(t, dev.promote(t, p, toProd, "2.2.0", []byte("five"), true)))
+	if got := warnings(in); !strings.Contains(got, "3 messages, from number 2 on,") {
+		t.Errorf("of more that are missing: %s", got)
+	}
+}
+
 // A release is the same in every space: its core digest is equal at its source and at
 // each of its targets, whose bundles are sealed apart.
 func TestCoreIsEqualEverywhere(t *testing.T) {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,8 +11,10 @@ import (
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/access"
 	"octopuses.dev/octopuses/spaces/errs"
+	archives "octopuses.dev/octopuses/spaces/packages"
 	"octopuses.dev/octopuses/spaces/steps"
 	"octopuses.dev/octopuses/views"
+	"octopuses.dev/octopuses/views/packages"
 	"octopuses.dev/octopuses/views/projects"
 	"octopuses.dev/octopuses/views/ui"
 	pages "octopuses.dev/octopuses/views/zones"
@@ -55,6 +58,7 @@ func (r *request) reviewWith(cause error) error {
 	for _, k := range v.Packages {
 		m.Changed = append(m.Changed, projects.Pair{Name: k.Package + " in " + k.Action, Old: k.Before, New: k.After})
 	}
+	m.Contents = r.changedFiles(v)
 	for _, c := range v.Changes {
 		m.Variables = append(m.Variables, variablePair(c))
 	}
@@ -97,6 +101,37 @@ func (r *request) reviewWith(cause error) error {
 		status = statusOf(cause, true)
 	}
 	return r.render(status, pages.ShowReview(m))
+}
+
+// reviewTime is for reading packages for a review; what takes longer is not compared.
+const reviewTime = 5 * time.Second
+
+// changedFiles compares the files of packages that are another archive than before, as far as
+// both are here.
+func (r *request) changedFiles(v zones.Review) (out []packages.Compare) {
+	ctx, cancel := context.WithTimeout(r.ctx, reviewTime)
+	defer cancel()
+	store := r.space.Packages()
+	done := map[string]bool{}
+	for _, k := range v.Packages {
+		pair := k.BeforeDigest + k.AfterDigest
+		if k.BeforeDigest == k.AfterDigest || k.BeforeDigest == "" || k.AfterDigest == "" || done[pair] || !store.Has(k.BeforeDigest) || !store.Has(k.AfterDigest) {
+			continue
+		}
+		done[pair] = true
+		c := packages.Compare{ID: k.Package, Version: k.After, With: k.Before, Size: k.AfterSize, WithSize: k.BeforeSize}
+		if !strings.EqualFold(k.BeforeExtension, k.AfterExtension) {
+			c.Unreadable = fmt.Sprintf("One is a %s and the other a %s; only archives of one kind are compared.", k.AfterExtension, k.BeforeExtension)
+		} else {
+			changes, err := archives.DiffContents(ctx, store.Path(k.BeforeDigest), store.Path(k.AfterDigest), k.AfterExtension, archives.Limits{})
+			if err != nil {
+				c.Unreadable = r.archiveText(err)
+			}
+			fileChanges(&c, changes)
+		}
+		out = append(out, c)
+	}
+	return out
 }
 
 func variablePair(c zones.VariableChange) projects.Pair {

@@ -152,4 +152,22 @@ func TestMissingPackagesOnThePage(t *testing.T) {
 	accepted := prod.submit(taken.location, taken.location+"/accept", nil)
 	prod.want(accepted, 303, "")
 	prod.want(prod.get(accepted.location), 200, "")
+
+	// Of the next one the page lists the files that differ.
+	dev.want(dev.upload(file{"Shop.1.1.0.zip", zipOf(t, "shop.txt", "the new shop", "new.txt", "new")}), 303, "")
+	dev.want(dev.submit(p+"/new-release", p+"/new-release", map[string]string{"version": "1.1.0"}), 303, "")
+	dev.want(dev.submit(p+"/releases/1.1.0", dev.get(p+"/releases/1.1.0").Find("#places form").AttrOr("action", ""), nil), 303, "")
+	full, _ = dev.download(dev.get(inbox+"/outbox").Find("#outbox tbody a").First().AttrOr("href", "") + "/bundle")
+	next := prod.give(inbox, inbox+"/import", "bundle", full)
+	prod.want(next, 303, "")
+	files := prod.get(next.location).Find("details").FilterFunction(func(_ int, s *goquery.Selection) bool { return strings.Contains(s.Text(), "Files of Shop") })
+	text := strings.Join(strings.Fields(files.First().Text()), " ")
+	for _, want := range []string{"differ between 1.0.0 and 1.1.0", "1 file added, 0 removed, 1 changed", "new.txt", "shop.txt", "the new shop"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the files of Shop do not tell %q: %s", want, text)
+		}
+	}
+	if strings.Contains(prod.get(next.location).Find("main").Text(), "Files of Mail") {
+		t.Error("a package that did not change is compared")
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"octopuses.dev/octopuses/views"
+	"octopuses.dev/octopuses/views/packages"
 	"octopuses.dev/octopuses/views/projects"
 	"octopuses.dev/octopuses/views/ui"
 )
@@ -41,6 +42,8 @@ func Fixtures() []views.Fixture {
 		Packages: []Package{{Action: "Install", ID: "Shop", Version: "1.5.0", Digest: core, Size: 20 << 20, Here: true}, {Action: "Install", ID: "Shop.Assets", Version: "1.5.0", Digest: core, Size: 3 << 20}}, Requires: []string{"Octopus.Script", "Octopus.TentaclePackage"},
 		Steps:   []projects.StepChange{{Name: "Install", Word: "changed", Tone: ui.Waiting, Fields: []projects.FieldChange{{Name: "Script", Lines: []ui.DiffLine{{Op: ' ', Text: "set -e"}, {Op: '-', Text: "cp a b"}, {Op: '+', Text: "install a b"}}}}}},
 		Changed: []projects.Pair{{Name: "Shop in Install", Old: "1.4.2", New: "1.5.0"}}, Variables: []projects.Pair{{Name: "Colour", Old: "green", New: "red"}},
+		Contents: []packages.Compare{{ID: "Shop", Version: "1.5.0", With: "1.4.2", Size: 20 << 20, WithSize: 19 << 20, Added: 1, Changed: 1, Files: []packages.FileChange{
+			{Name: "lib/new.js", Word: "added", Tone: ui.Good, Size: 4 << 10}, {Name: "app/settings.json", Word: "changed", Tone: ui.Waiting, Size: 700, Was: 650, Lines: []ui.DiffLine{{Op: '-', Text: "\"colour\": \"green\""}, {Op: '+', Text: "\"colour\": \"red\""}}}}}},
 		Lifecycle: "Lifecycles-1", Lifecycles: []ui.Option{{Value: "Lifecycles-1", Label: "Default"}, {Value: "Lifecycles-2", Label: "Careful"}},
 		Asks: []Ask{{Environment: "Staging", Fields: []ui.FieldProps{{Name: "value.Environments-1.Url", Label: "Public address"}, {Name: "value.Environments-1.Key", Label: "Key", Type: "password", Placeholder: "set; type to change it"}}}}}
 	first, denied := review, review
