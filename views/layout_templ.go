@@ -763,7 +763,7 @@ func personMenu(p Page) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if p.Person.Admin {
-			templ_7745c5c3_Err = ui.MenuItems([]ui.MenuItem{{Label: "People", Icon: "users", Href: UsersURL()}, {Label: "Teams", Icon: "users", Href: TeamsURL("")}, {Label: "Sign-in", Icon: "key", Href: SignInSettingsURL()}, {Label: "Keys", Icon: "lock", Href: KeysURL()}, {Label: "Audit of the server", Icon: "scroll-text", Href: AdminAuditURL()}}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = ui.MenuItems([]ui.MenuItem{{Label: "People", Icon: "users", Href: UsersURL()}, {Label: "Teams", Icon: "users", Href: TeamsURL("")}, {Label: "Roles", Icon: "shield-check", Href: RolesURL()}, {Label: "Sign-in", Icon: "key", Href: SignInSettingsURL()}, {Label: "Keys", Icon: "lock", Href: KeysURL()}, {Label: "Audit of the server", Icon: "scroll-text", Href: AdminAuditURL()}}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -32,6 +32,21 @@ func APIKeysURL() string    { return "/account/keys" }
 func UsersURL() string      { return "/admin/users" }
 func AdminAuditURL() string { return "/admin/audit" }
 
+// NewUserURL adds somebody; UserURL is a person or a service account; PermissionsOfURL is
+// what they may do, and OwnPermissionsURL what oneself may.
+func NewUserURL() string                { return UsersURL() + "/new" }
+func UserURL(id string) string          { return UsersURL() + seg(id) }
+func PermissionsOfURL(id string) string { return UserURL(id) + "/permissions" }
+func OwnPermissionsURL() string         { return "/account/permissions" }
+
+// RolesURL lists roles; RoleURL is one.
+func RolesURL() string         { return "/admin/roles" }
+func NewRoleURL() string       { return RolesURL() + "/new" }
+func RoleURL(id string) string { return RolesURL() + seg(id) }
+
+// WhoURL answers who may do something in a space.
+func WhoURL(space string) string { return DashboardURL(space) + "/who" }
+
 // KeysURL is where the master key and those of spaces are exchanged.
 func KeysURL() string { return "/admin/keys" }
 

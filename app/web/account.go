@@ -11,7 +11,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"octopuses.dev/octopuses/app/instance"
-	"octopuses.dev/octopuses/spaces/access"
 	"octopuses.dev/octopuses/spaces/errs"
 	"octopuses.dev/octopuses/views"
 	"octopuses.dev/octopuses/views/account"
@@ -25,7 +24,6 @@ func accountRoutes() []route {
 		post("/account/theme", public, "", theme),
 		get("/account/keys", signedIn, "", keys), post("/account/keys", signedIn, "", createKey),
 		post("/account/keys/:key/delete", signedIn, "", revokeKey),
-		get("/admin/users", signedIn, access.UserView, users),
 	}
 }
 
@@ -169,29 +167,6 @@ func revokeKey(r *request) error {
 		return err
 	}
 	return r.see(views.APIKeysURL())
-}
-
-func users(r *request) error {
-	all, err := r.s.Instance.Users(r.ctx)
-	if err != nil {
-		return err
-	}
-	m := account.Users{Page: r.pageFor("People", "")}
-	for _, u := range all {
-		p, err := r.s.Instance.SystemPermissions(r.ctx, u.ID)
-		if err != nil {
-			return err
-		}
-		row := account.User{Username: u.Username, Name: u.DisplayName, Email: u.Email, Disabled: !u.IsActive, Admin: p.Any(access.AdministerSystem)}
-		if row.Name == "" {
-			row.Name = u.Username
-		}
-		if seen, err := r.s.Instance.Sessions(r.ctx, u); err == nil && len(seen) > 0 {
-			row.LastSeen = seen[0].SeenAt
-		}
-		m.Users = append(m.Users, row)
-	}
-	return r.render(fiber.StatusOK, account.ShowUsers(m))
 }
 
 // matches reports whether one of the texts holds the query, without case.

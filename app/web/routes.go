@@ -57,5 +57,8 @@ func (s *Server) table() []route {
 	all = append(all, teamRoutes()...)
 	all = append(all, auditRoutes()...)
 	all = append(all, keyRoutes()...)
+	all = append(all, userRoutes()...)
+	all = append(all, roleRoutes()...)
+	all = append(all, permissionRoutes()...)
 	return all
 }

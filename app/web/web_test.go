@@ -101,6 +101,16 @@ func post_(path string, v url.Values) *http.Request {
 // does, and follows the redirect.
 func (d *door) submit(from, action string, fill map[string]string) page {
 	d.t.Helper()
+	all := map[string][]string{}
+	for n, x := range fill {
+		all[n] = []string{x}
+	}
+	return d.submitAll(from, action, all)
+}
+
+// submitAll is submit for fields with several values.
+func (d *door) submitAll(from, action string, fill map[string][]string) page {
+	d.t.Helper()
 	p := d.get(from)
 	form := p.Find(`form[method=post]`).FilterFunction(func(_ int, s *goquery.Selection) bool { return s.AttrOr("action", "") == action })
 	if form.Length() == 0 {
@@ -123,7 +133,7 @@ func (d *door) submit(from, action string, fill map[string]string) page {
 		}
 	})
 	for n, x := range fill {
-		v.Set(n, x)
+		v[n] = x
 	}
 	return d.send(post_(action, v))
 }

@@ -16,11 +16,9 @@ func Fixtures() []views.Fixture {
 	out := func(title string) views.Page { return views.Page{Title: title, CSRF: "token"} }
 	wrong := []ui.FieldError{{Name: "username", Message: "The user name or the password is wrong."}}
 	var tiles []SpaceTile
-	var users []User
 	var log []Entry
 	for i := range 60 {
 		tiles = append(tiles, SpaceTile{Slug: fmt.Sprint("s", i), Name: fmt.Sprint("Team ", i+1), Description: "Services of the team", Projects: i * 3, Targets: i * 5})
-		users = append(users, User{Username: fmt.Sprint("user", i), Name: fmt.Sprint("Person ", i+1), Email: fmt.Sprintf("user%d@example.com", i), Admin: i == 0, Disabled: i%9 == 4, LastSeen: at})
 		log = append(log, Entry{At: at, Who: "Ana Lovelace", What: "changed variables", Subject: "Checkout", Href: "/x", From: "192.0.2.7", Denied: i%8 == 3})
 	}
 	keys := []Key{{ID: "1", Purpose: "Builds of the web shop", Hint: "API-7Q", Created: at, LastUsed: at, Expires: at.AddDate(1, 0, 0)}, {ID: "2", Purpose: "Laptop", Hint: "API-KX", Created: at}}
@@ -51,7 +49,6 @@ func Fixtures() []views.Fixture {
 		{Name: "spaces huge", Component: ShowSpaces(Spaces{Page: in("Spaces"), Tiles: tiles, CanCreate: true})},
 		{Name: "keys empty", Component: ShowKeys(Keys{Page: in("API keys")})},
 		{Name: "keys usual", Component: ShowKeys(Keys{Page: in("API keys"), Keys: keys, New: "API-7QHX2M4Z9K3V8T1B6N5C"})},
-		{Name: "users usual", Component: ShowUsers(Users{Page: in("People"), Users: users})},
 		{Name: "account usual", Component: ShowAccount(Account{Page: in("Account"), Name: "Ana Lovelace", Username: "ana", Email: "ana@example.com", HasPassword: true})},
 		{Name: "account second factor", Component: ShowAccount(Account{Page: in("Account"), Name: "Ana Lovelace", Username: "ana", HasPassword: true, Authenticator: true, RecoveryCodes: 9, Errors: []ui.FieldError{{Name: "app-password", Message: "This is not your password."}}})},
 		{Name: "authenticator usual", Component: ShowAuthenticator(Authenticator{Page: in("Add an authenticator app"), Secret: "JBSWY3DPEHPK3PXP", Size: 3, Path: "M0 0h1v1h-1zM2 2h1v1h-1z"})},

@@ -3,6 +3,7 @@ package people
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"octopuses.dev/octopuses/views"
 	"octopuses.dev/octopuses/views/ui"
@@ -36,7 +37,36 @@ func Fixtures() []views.Fixture {
 	keys.Page.Space = nil
 	after, given := keys, Keys{Page: keys.Page, ID: keys.ID}
 	after.Old, after.Left = []string{"master.key.old-c43a9b35b0c3dda6"}, []string{"Payments (The file of space 'Payments' is missing)"}
+	at := time.Date(2026, 11, 20, 9, 30, 0, 0, time.UTC)
+	server := page("People")
+	server.Space = nil
+	var crowd []UserRow
+	for n := range 100 {
+		crowd = append(crowd, UserRow{ID: fmt.Sprintf("Users-%d", n), Username: fmt.Sprintf("user%d", n), Name: fmt.Sprintf("Person %d", n), Email: fmt.Sprintf("user%d@example.com", n), Admin: n == 0, Service: n%7 == 3, Disabled: n%9 == 4, LastSeen: at})
+	}
+	person := User{Page: server, ID: "Users-2", Username: "bo", Name: "Bo Lind", Email: "bo@example.com", HasPassword: true, Authenticator: true, RecoveryCodes: 9, Created: at, LastSeen: at, CanEdit: true,
+		Teams: []TeamRef{{Name: "Everyone", Href: "/t", Where: "of the system"}, {Name: "Web shop", Href: "/t", Where: "of Payments"}}, Identities: []string{"Example Login: 9f2c4d1e"},
+		Sessions: []UserSession{{ID: "a", Address: "192.0.2.7", Agent: "Firefox on Linux", Created: at, Seen: at}}, Keys: []UserKey{{ID: "1", Purpose: "Laptop", Hint: "API-KX", Created: at, LastUsed: at}}}
+	robot, untouchable, mistyped2 := person, person, person
+	robot.Service, robot.HasPassword, robot.Authenticator, robot.Sessions, robot.Identities, robot.Name, robot.Username, robot.NewKey = true, false, false, nil, nil, "Builds of the web shop", "ci", "API-7QHX2M4Z9K3V8T1B6N5C"
+	untouchable.CanEdit, untouchable.Why, untouchable.Admin, untouchable.Disabled = false, "bo has the permission AdministerSystem, which you have not.", true, true
+	mistyped2.Failed, mistyped2.Errors = "password", []ui.FieldError{{Name: "password", Message: "A password has at least 12 characters."}}
+	groups := []PermissionGroup{{Name: "Deployment", Items: []ui.Option{{Value: "DeploymentView", Label: "View", Selected: true}, {Value: "DeploymentCreate", Label: "Create", Selected: true}, {Value: "DeploymentDelete", Label: "Delete"}}}, {Name: "Machine", Items: []ui.Option{{Value: "MachineView", Label: "View", Selected: true}, {Value: "MachineEdit", Label: "Edit"}}}, {Name: "Link", Items: []ui.Option{{Value: "LinkAdminister", Label: "Administer"}}}}
+	role := Role{Page: server, ID: "UserRoles-1", Name: "Night shift", Description: "Deploys at night.", CanEdit: true, Space: groups, System: groups[2:], Teams: []TeamRef{{Name: "Web shop", Href: "/t", Where: "in Payments"}}}
+	fixed := role
+	fixed.CanEdit, fixed.BuiltIn, fixed.Why = false, true, "A built-in role stays as it is. Add one of your own with other permissions."
+	through := []Through{{Role: "Project deployer", RoleHref: "/r", Team: "Web shop", TeamHref: "/t", Limits: []string{"Project Shop", "Environment " + long}}, {Role: "Project viewer", RoleHref: "/r", Team: "Everyone", TeamHref: "/t"}}
+	asked := Who{Page: page("Who may"), Question: "Who has DeploymentCreate for the project Shop and the environment Production", Permissions: options, Projects: options, Environments: options, Holders: []Holder{{Name: "Bo Lind", Username: "bo", Href: "/u", Through: through}, {Name: "Builds of the web shop", Username: "ci", Service: true, Through: through[:1]}}}
+	nobody := asked
+	nobody.Holders = nil
 	return []views.Fixture{
+		{Name: "people/users usual", Component: ShowUsers(Users{Page: server, Rows: crowd[:12], CanInvite: true})}, {Name: "people/users full", Component: ShowUsers(Users{Page: server, Rows: crowd, Why: "You do not have the permission UserInvite.", Pager: ui.PagerProps{Text: "1–100 of 340", Next: "?skip=100"}})}, {Name: "people/users none", Component: ShowUsers(Users{Page: server, Query: "zzz"})},
+		{Name: "people/user new failed", Component: ShowNewUser(NewUser{Page: server, Username: "bo", Errors: []ui.FieldError{{Name: "username", Message: "There is already a user called 'bo'."}}})},
+		{Name: "people/user person", Component: ShowUser(person)}, {Name: "people/user service", Component: ShowUser(robot)}, {Name: "people/user denied", Component: ShowUser(untouchable)}, {Name: "people/user failed", Component: ShowUser(mistyped2)},
+		{Name: "people/roles", Component: ShowRoles(Roles{Page: server, CanCreate: true, Rows: []RoleRow{{ID: "userroles-projectlead", Name: "Project lead", Description: "Edits projects and makes releases. Cannot deploy.", BuiltIn: true, Permissions: 41, Teams: 2}, {ID: "UserRoles-1", Name: long, Permissions: 3}}})},
+		{Name: "people/role own", Component: ShowRole(role)}, {Name: "people/role built in", Component: ShowRole(fixed)},
+		{Name: "people/permissions", Component: ShowPermissions(Permissions{Page: server, Name: "Bo Lind", Hidden: true, Areas: []Area{{Name: "The system", Roles: through[1:], Permissions: groups}, {Name: "Payments", Roles: through, Permissions: groups}}})}, {Name: "people/permissions none", Component: ShowPermissions(Permissions{Page: server, Name: "Bo Lind"})},
+		{Name: "people/who", Component: ShowWho(asked)}, {Name: "people/who nobody", Component: ShowWho(nobody)},
 		{Name: "people/keys", Component: ShowKeys(keys)}, {Name: "people/keys exchanged", Component: ShowKeys(after)}, {Name: "people/keys given", Component: ShowKeys(given)},
 		{Name: "people/teams usual", Component: ShowTeams(Teams{Page: page("Teams"), Rows: rows, CanCreate: true})},
 		{Name: "people/teams of the system", Component: ShowTeams(Teams{Page: system, Rows: rows[:1], Why: denied})},
