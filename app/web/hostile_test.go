@@ -95,12 +95,15 @@ func offered(t testing.TB) *attacked {
 		}
 		return tx.OpenInterruption(spaces.Interruption{TaskID: x.TaskID, Kind: "GuidedFailure", Reference: "step-1", Title: "It failed", Message: "What now?", Choices: []spaces.Choice{{Value: "Retry", Label: "Try again"}, {Value: "Fail", Label: "Fail"}}})
 	})
+	d.want(d.submit("/admin/users/new", "/admin/users", map[string]string{"username": "zoe", "password": password}), 303, "")
+	d.want(d.submit("/admin/users/new", "/admin/users", map[string]string{"username": "robot", "kind": "service"}), 303, "")
+	d.want(d.submitAll("/admin/roles/new", "/admin/roles", map[string][]string{"name": {"Night shift"}, "space": {"ProjectView"}}), 303, "")
 	const teams = "/spaces/payments/teams"
 	team := d.submit(teams+"/new", teams, map[string]string{"name": "Deployers"}).location
 	d.want(d.submit(team, team+"/members", map[string]string{"user": "ada"}), 303, "")
 	d.want(d.submit(team, team+"/roles", map[string]string{"role": "userroles-projectdeployer"}), 303, "")
 	d.want(d.submit(team, team+"/groups", map[string]string{"group": "g-1", "groupName": "People"}), 303, "")
-	a := &attacked{door: d, rows: d.s.table(), forms: map[string][]form{}, seen: map[string][]string{}, names: strings.NewReplacer(":space", "payments", ":project", "shop", ":version", "1.0.0", ":step", "Install", ":variable", "Greeting", ":task", "ServerTasks-1", ":deployment", "Deployments-1", ":link", "Links-1", ":with", "1.1.0", ":package", "web", ":environment", "test", ":target", "Machines-1", ":registration", "Registrations-1", ":lifecycle", "Lifecycles-1", ":team", "Teams-2", ":provider", "IdentityProviders-1", ":key", "1", ":session", "x", ":inbound", "Inbound-1", ":promotion", "Promotions-1")}
+	a := &attacked{door: d, rows: d.s.table(), forms: map[string][]form{}, seen: map[string][]string{}, names: strings.NewReplacer(":space", "payments", ":project", "shop", ":version", "1.0.0", ":step", "Install", ":variable", "Greeting", ":task", "ServerTasks-1", ":deployment", "Deployments-1", ":link", "Links-1", ":with", "1.1.0", ":package", "web", ":environment", "test", ":target", "Machines-1", ":registration", "Registrations-1", ":lifecycle", "Lifecycles-1", ":team", "Teams-2", ":provider", "IdentityProviders-1", ":user", "Users-2", ":role", "UserRoles-1", ":day", "2026-11-20", ":key", "1", ":session", "x", ":inbound", "Inbound-1", ":promotion", "Promotions-1")}
 	// What ends things comes after what changes them.
 	slices.SortStableFunc(a.rows, func(x, y route) int { return ends(x) - ends(y) })
 	a.renew()
@@ -122,7 +125,11 @@ func (a *attacked) renew() {
 	a.t.Helper()
 	a.times++
 	ctx := context.Background()
-	token, _, err := a.s.Instance.SignIn(ctx, "ada", password, fmt.Sprintf("192.0.2.%d", a.times%250), "test")
+	ada, err := a.s.Instance.User(ctx, 1) // whatever she is called by now
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	token, _, err := a.s.Instance.SignIn(ctx, ada.Username, password, fmt.Sprintf("192.0.2.%d", a.times%250), "test")
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -154,7 +161,7 @@ func (a *attacked) rowOf(method, path string) (route, bool) {
 // walk follows the links of all pages, three pages of each sort, and collects the forms.
 func (a *attacked) walk() {
 	a.t.Helper()
-	queue := []string{"/", "/account", "/admin/users", "/admin/signin/new", "/admin/signin", "/admin/teams", "/admin/audit", "/spaces"}
+	queue := []string{"/", "/account", "/admin/users/Users-2", "/admin/users/Users-3", "/admin/roles/UserRoles-1", "/admin/users", "/admin/signin/new", "/admin/signin", "/admin/teams", "/admin/audit", "/spaces"}
 	for len(queue) > 0 {
 		to := queue[0]
 		queue = queue[1:]

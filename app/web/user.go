@@ -208,7 +208,9 @@ func (r *request) userAgain(u instance.User, form string, err error) error {
 		m.Username, m.Name, m.Email = r.value("username"), r.value("displayName"), r.value("email")
 	}
 	return r.again(err, nil, func(e []ui.FieldError) templ.Component {
-		m.Failed, m.Errors = form, e
+		if m.Failed, m.Errors = form, e; m.Self && form != "profile" {
+			m.Failed = "" // whose form is not on one's own page
+		}
 		return people.ShowUser(m)
 	})
 }
@@ -232,7 +234,19 @@ func setActive(r *request, u instance.User) error {
 	return err
 }
 
+// notSelf refuses what a browser that was left open must not be enough for: one's own
+// account asks for the password first.
+func (r *request) notSelf(u instance.User) error {
+	if u.ID == r.session.User.ID {
+		return errs.New(errs.Blocked, "This is your own account.").WithHint("Change it on the page of your account, which asks for your password.")
+	}
+	return nil
+}
+
 func setPassword(r *request, u instance.User) error {
+	if err := r.notSelf(u); err != nil {
+		return err
+	}
 	in := as(u)
 	if in.Password = r.form.Get("password"); in.Password == "" {
 		return &errs.Error{Kind: errs.Invalid, Fields: []errs.Field{{Name: "Password", Message: "Type a password."}}}
@@ -242,6 +256,9 @@ func setPassword(r *request, u instance.User) error {
 }
 
 func removeFactors(r *request, u instance.User) error {
+	if err := r.notSelf(u); err != nil {
+		return err
+	}
 	return r.s.Instance.RemoveSecondFactors(r.ctx, r.system, u)
 }
 

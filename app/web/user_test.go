@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -77,6 +78,13 @@ func TestUsers(t *testing.T) {
 	there.want(admin, 200, "")
 	if text := admin.Find("main").Text(); !strings.Contains(text, "which you have not") || admin.Find("main form").Length() != 0 {
 		t.Errorf("the help desk looks at an administrator: %s", text)
+	}
+
+	// One's own password is not changed here, by whoever finds the browser open.
+	own := d.send(post_(list+"/Users-1/password", url.Values{"csrf": {d.get("/account").Find("input[name=csrf]").First().AttrOr("value", "")}, "password": {"a password of a thief"}}))
+	d.want(own, 422, "")
+	if text := own.Find(".errors").Text(); !strings.Contains(text, "your own account") {
+		t.Errorf("one's own password: %s", text)
 	}
 
 	// A service account has keys, shown once, and no password.
