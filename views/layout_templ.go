@@ -20,8 +20,8 @@ import (
 
 // Person is who is signed in.
 type Person struct {
-	Name  string
-	Admin bool // sees the pages of the instance
+	Name   string
+	Server []ui.MenuItem // pages of the server that they may open
 }
 
 // Space is a space as the switcher shows it; Href keeps the kind of page, "" goes to its dashboard.
@@ -762,8 +762,8 @@ func personMenu(p Page) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		if p.Person.Admin {
-			templ_7745c5c3_Err = ui.MenuItems([]ui.MenuItem{{Label: "People", Icon: "users", Href: UsersURL()}, {Label: "Teams", Icon: "users", Href: TeamsURL("")}, {Label: "Roles", Icon: "shield-check", Href: RolesURL()}, {Label: "Sign-in", Icon: "key", Href: SignInSettingsURL()}, {Label: "Keys", Icon: "lock", Href: KeysURL()}, {Label: "Audit of the server", Icon: "scroll-text", Href: AdminAuditURL()}}).Render(ctx, templ_7745c5c3_Buffer)
+		if len(p.Person.Server) > 0 {
+			templ_7745c5c3_Err = ui.MenuItems(p.Person.Server).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -220,6 +220,26 @@ func (r *request) can(p access.Permission, scope access.Scope) (ok bool, why str
 	return false, errs.TextOf(access.Missing(p))
 }
 
+// serverMenu are the pages of the server that the person may open.
+func (r *request) serverMenu() (items []ui.MenuItem) {
+	for _, x := range []struct {
+		need access.Permission
+		item ui.MenuItem
+	}{
+		{access.UserView, ui.MenuItem{Label: "People", Icon: "users", Href: views.UsersURL()}},
+		{access.TeamView, ui.MenuItem{Label: "Teams", Icon: "users", Href: views.TeamsURL("")}},
+		{access.UserRoleView, ui.MenuItem{Label: "Roles", Icon: "shield-check", Href: views.RolesURL()}},
+		{access.AdministerSystem, ui.MenuItem{Label: "Sign-in", Icon: "key", Href: views.SignInSettingsURL()}},
+		{access.AdministerSystem, ui.MenuItem{Label: "Keys", Icon: "lock", Href: views.KeysURL()}},
+		{access.EventView, ui.MenuItem{Label: "Audit of the server", Icon: "scroll-text", Href: views.AdminAuditURL()}},
+	} {
+		if r.system.Permissions.Any(x.need) {
+			items = append(items, x.item)
+		}
+	}
+	return items
+}
+
 // pageFor is what a page tells its frame; section is the lit entry of the rail. topics
 // are what the live parts of the page depend on.
 func (r *request) pageFor(title, section string, topics ...string) views.Page {
@@ -235,7 +255,7 @@ func (r *request) pageFor(title, section string, topics ...string) views.Page {
 	if name == "" {
 		name = u.Username
 	}
-	p.Person = &views.Person{Name: name, Admin: r.system.Permissions.Any(access.UserView)}
+	p.Person = &views.Person{Name: name, Server: r.serverMenu()}
 	all, err := r.s.Instance.SpacesOf(r.ctx, u.ID)
 	if err != nil {
 		r.s.Log.Warn("list spaces of page", "request", r.id, "err", err)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/PuerkitoBio/goquery"
+
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces/access"
 )
@@ -173,4 +175,43 @@ func TestRolesAndPermissions(t *testing.T) {
 	grant := d.get(team).Find(`form[action$="/roles/remove"]`)
 	d.want(d.submit(team, grant.AttrOr("action", ""), map[string]string{"id": grant.Find("[name=id]").AttrOr("value", "")}), 303, "")
 	d.want(d.submit(made.location, made.location+"/delete", nil), 303, roles)
+}
+
+// The menu has the pages that somebody may open, and no other.
+func TestServerMenu(t *testing.T) {
+	d := open(t)
+	d.setUp()
+	ctx := context.Background()
+	bo, err := d.s.Instance.CreateUser(ctx, instance.System(), instance.UserInput{Username: "bo", Password: password, IsActive: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	role, err := d.s.Instance.CreateRole(ctx, instance.System(), instance.RoleInput{Name: "Help desk", System: []access.Permission{"UserView", "EventView"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	team, err := d.s.Instance.CreateTeam(ctx, instance.System(), instance.TeamInput{Name: "Help desk", Members: []int64{bo.ID}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.s.Instance.CreateScopedRole(ctx, instance.System(), instance.ScopedRole{TeamID: team.ID, Role: role.ID}); err != nil {
+		t.Fatal(err)
+	}
+	there := &door{t: t, s: d.s, app: d.app, cookies: map[string]string{}}
+	there.want(there.submit("/signin", "/signin", map[string]string{"username": "bo", "password": password}), 303, "/")
+	for who, x := range map[string]struct {
+		d    *door
+		want string
+	}{"the administrator": {d, "/admin/users /admin/teams /admin/roles /admin/signin /admin/keys /admin/audit"}, "the help desk": {there, "/admin/users /admin/audit"}} {
+		var got []string
+		x.d.get("/account").Find(`.menu a[href^="/admin"]`).Each(func(_ int, s *goquery.Selection) {
+			got = append(got, s.AttrOr("href", ""))
+			if p := x.d.get(s.AttrOr("href", "")); p.status != 200 {
+				t.Errorf("%s is offered %s: %d", who, s.AttrOr("href", ""), p.status)
+			}
+		})
+		if strings.Join(got, " ") != x.want {
+			t.Errorf("the menu of %s: %v", who, got)
+		}
+	}
 }
