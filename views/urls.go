@@ -58,6 +58,11 @@ func ArchivesURL(space string) string {
 	return AuditURL(space) + "/archives"
 }
 
+// SubscriptionsURL is the list of the subscriptions of a space.
+func SubscriptionsURL(space string) string    { return DashboardURL(space) + "/subscriptions" }
+func NewSubscriptionURL(space string) string  { return SubscriptionsURL(space) + "/new" }
+func SubscriptionURL(space, id string) string { return SubscriptionsURL(space) + seg(id) }
+
 // AuditStreamURL is where the collector of the audit is set up.
 func AuditStreamURL() string { return AdminAuditURL() + "/streaming" }
 

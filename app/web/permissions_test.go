@@ -74,7 +74,7 @@ func TestEveryRoleAtEveryPage(t *testing.T) {
 	d.cookies = map[string]string{}
 	d.want(d.submit("/signin", "/signin", map[string]string{"username": "bob", "password": password}), 303, "/")
 	token := d.get("/account").Find("input[name=csrf]").First().AttrOr("value", "")
-	path := strings.NewReplacer(":space", "payments", ":project", "zebra", ":version", "8.1.2", ":step", "Say", ":variable", "v", ":task", "ServerTasks-1", ":deployment", "Deployments-1", ":link", "Links-1", ":with", "8.1.2", ":package", "web", ":environment", "Environments-1", ":target", "Machines-1", ":registration", "Registrations-1", ":lifecycle", "Lifecycles-1", ":team", "teams-spacemanagers-Spaces-1")
+	path := strings.NewReplacer(":space", "payments", ":project", "zebra", ":version", "8.1.2", ":step", "Say", ":variable", "v", ":task", "ServerTasks-1", ":deployment", "Deployments-1", ":link", "Links-1", ":with", "8.1.2", ":package", "web", ":environment", "Environments-1", ":target", "Machines-1", ":registration", "Registrations-1", ":lifecycle", "Lifecycles-1", ":subscription", "Subscriptions-1", ":team", "teams-spacemanagers-Spaces-1")
 	request := func(row route) *http.Request {
 		if strings.HasSuffix(row.path, "/audit/export") {
 			row.path += "?format=csv"

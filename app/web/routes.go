@@ -56,6 +56,7 @@ func (s *Server) table() []route {
 	all = append(all, targetRoutes()...)
 	all = append(all, teamRoutes()...)
 	all = append(all, auditRoutes()...)
+	all = append(all, subscriptionRoutes()...)
 	all = append(all, keyRoutes()...)
 	all = append(all, userRoutes()...)
 	all = append(all, roleRoutes()...)

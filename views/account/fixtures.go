@@ -2,6 +2,7 @@ package account
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,6 +36,18 @@ func Fixtures() []views.Fixture {
 		}
 		archives = append(archives, a)
 	}
+	form := Subscription{Page: views.SamplePage("Failures", "Settings"), ID: "Subscriptions-1", Name: "Failures", URI: "https://hooks.example.com/deployments", HeaderKey: "Authorization", HasValue: true, Enabled: true, Timeout: 10, Sent: at, CanDelete: true,
+		Groups: []ui.Option{{Value: "DeploymentCritical", Label: "Deployments that need somebody", Selected: true}, {Value: "Machine", Label: "Deployment targets"}}, Categories: []ui.Option{{Value: "Created", Label: "Created"}}, Entities: []ui.Option{{Value: "project", Label: "project"}}, Projects: []ui.Option{{Value: "Projects-1", Label: "Checkout"}}, Environments: []ui.Option{{Value: "Environments-1", Label: "Production"}}}
+	formFailing, formBad := form, form
+	formFailing.Failing, formFailing.FailingSince = "the web hook answers 502 Bad Gateway", at
+	formBad.ID, formBad.URI, formBad.Errors = "", "nowhere", []ui.FieldError{{Name: "uri", Message: "A web hook is at a URL such as https://hooks.example.com/deployments, without a name and password."}}
+	var hooks []Subscription
+	for n := range 100 {
+		h := form
+		h.Name, h.URI = "Subscription "+strconv.Itoa(n)+strings.Repeat(" of a long name", n%4*3), h.URI+strings.Repeat("/segment", n%5*4)
+		h.Enabled, h.Failing, h.FailingSince = n%7 != 3, []string{"", "", "the web hook answers 502 Bad Gateway"}[n%3], at
+		hooks = append(hooks, h)
+	}
 	return []views.Fixture{
 		{Name: "signin usual", Component: ShowSignIn(SignIn{Page: out("Sign in")})},
 		{Name: "signin failed", Component: ShowSignIn(SignIn{Page: out("Sign in"), Username: "ana", Errors: wrong})},
@@ -59,6 +72,10 @@ func Fixtures() []views.Fixture {
 		{Name: "audit changes", Component: ShowAudit(Audit{Page: views.SamplePage("Audit", "Settings"), Action: "/audit", Categories: []ui.Option{{Value: "Modified", Label: "Modified", Selected: true}, {Value: "Denied", Label: "Denied"}}, Entries: append(log[:3:3],
 			Entry{At: at, Who: "Ana Lovelace", What: "Variables of Checkout were changed", Subject: "variables variableset-Projects-1", From: "192.0.2.7", Changes: []Change{{Field: "Greeting", Before: "hello", After: strings.Repeat("a-long-value-", 60)}, {Field: "Password", Secret: true}, {Field: "Empty", After: "x"}}})})},
 		{Name: "audit usual", Component: ShowAudit(Audit{Page: views.SamplePage("Audit", "Settings"), Action: "/audit", Entries: log, Pager: ui.PagerProps{Text: "1–60 of 812", Next: "?page=2"}})},
+		{Name: "subscriptions empty", Component: ShowSubscriptions(Subscriptions{Page: views.SamplePage("Subscriptions", "Settings")})},
+		{Name: "subscriptions forbidden", Component: ShowSubscriptions(Subscriptions{Page: views.SamplePage("Subscriptions", "Settings"), Why: "You do not have the permission SubscriptionCreate for this. Ask a manager of this space to grant it."})},
+		{Name: "subscriptions huge", Component: ShowSubscriptions(Subscriptions{Page: views.SamplePage("Subscriptions", "Settings"), Subscriptions: hooks})},
+		{Name: "subscription usual", Component: ShowSubscription(form)}, {Name: "subscription failing", Component: ShowSubscription(formFailing)}, {Name: "subscription failed", Component: ShowSubscription(formBad)},
 		{Name: "archives empty", Component: ShowArchives(Archives{Page: in("Archives of the server's audit"), Action: "/archives", Retention: 90, CanRetain: true})},
 		{Name: "archives usual", Component: ShowArchives(Archives{Page: views.SamplePage("Archives of the audit", "Settings"), Action: "/archives", Retention: 90, Archives: archives})},
 		{Name: "archives failed", Component: ShowArchives(Archives{Page: in("Archives of the server's audit"), Action: "/archives", Retention: 90, CanRetain: true, Archives: archives[:2], Errors: []ui.FieldError{{Name: "eventRetentionDays", Message: "Events are kept for 1 to 3,650 days before they go into files."}}})},
