@@ -295,6 +295,20 @@ func (tx *Tx) RenewCard(id LinkID, card []byte, number int64, peerName, address,
 	return err
 }
 
+// MoveLink stores where the peer was reached: where its card says, which its key signed.
+// Only the server does it.
+func (tx *Tx) MoveLink(id LinkID, address, pin string) error {
+	old, err := tx.link(id)
+	if err != nil || old.Address == address && old.ServerPin == pin {
+		return err
+	}
+	if err := tx.update(`UPDATE zone_link SET address = ?, server_pin = ?, updated_at = ? WHERE id = ?`, address, pin, formatTime(tx.Now), int64(id)); err != nil {
+		return err
+	}
+	_, err = tx.linkChanged(id, "LinkModified", fmt.Sprintf("is reached at %s now (before: %s), as its card says", address, old.Address))
+	return err
+}
+
 func (tx *ReadTx) link(id LinkID) (Link, error) {
 	l, err := scanLink(tx.queryRow(`SELECT `+linkColumns+` FROM zone_link WHERE id = ?`, int64(id)).Scan)
 	return l, notFound(err, "link", id.String())

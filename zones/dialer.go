@@ -188,6 +188,10 @@ type conversation struct {
 	client *http.Client
 	had    map[string]int64 // bytes of files that were there at the last attempt, by digest
 	moved  bool             // a file has more bytes than at the last attempt
+	spoke  bool             // the peer answered in this turn
+	anew   bool             // the last turn failed: a short one shows whether the peer is back
+	told   []byte           // our card as the peer knows it
+	toldAt time.Time
 }
 
 // progress notes how much of a file is there. A transfer that breaks again and again but
@@ -198,6 +202,13 @@ func (c *conversation) progress(w wanted) {
 	}
 	c.moved = c.moved || w.Offset > c.had[w.Digest]
 	c.had[w.Digest] = w.Offset
+}
+
+// exchange is [exchange] with the peer.
+func (c *conversation) exchange(ctx context.Context, method, address string, head http.Header, body io.Reader, out any) error {
+	err := exchange(ctx, c.client, method, address, head, body, out)
+	c.spoke = c.spoke || err == nil
+	return err
 }
 
 func (c *conversation) url(path string, query url.Values) string {
@@ -271,10 +282,17 @@ func (z *Service) loop(ctx context.Context, s *spaces.Space, id spaces.LinkID, a
 		if err != nil {
 			return
 		}
+		address, serverPin := l.Address, l.ServerPin
+		// Where it was it does not answer: perhaps it is where its newest card says.
+		if attempt%2 == 1 {
+			if a, p, ok := elsewhere(l); ok {
+				l.Address, l.ServerPin = a, p
+			}
+		}
 		if c == nil || c.link.Address != l.Address || c.link.ServerPin != l.ServerPin {
 			c = &conversation{z: z, s: s, client: z.client(l.ServerPin)}
 		}
-		c.link = l
+		c.link, c.spoke, c.anew = l, false, attempt > 0
 		err = turn(c, ctx)
 		if ctx.Err() != nil {
 			return
@@ -283,8 +301,12 @@ func (z *Service) loop(ctx context.Context, s *spaces.Space, id spaces.LinkID, a
 			resting = false
 			asked.Store(false)
 		}
+		if err == nil && c.spoke && (l.Address != address || l.ServerPin != serverPin) {
+			err = spaces.Do(ctx, s, spaces.Server(), func(tx *spaces.Tx) error { return tx.MoveLink(id, l.Address, l.ServerPin) })
+		}
 		if err == nil {
-			if attempt > 0 || l.LastError != "" || l.LastContactAt == nil || time.Since(*l.LastContactAt) > 5*time.Second {
+			// A turn with nothing to say tells nothing of the peer.
+			if c.spoke && (attempt > 0 || l.LastError != "" || l.LastContactAt == nil || time.Since(*l.LastContactAt) > 5*time.Second) {
 				note := (*spaces.Tx).LinkContact
 				if asked.Load() {
 					note = (*spaces.Tx).LinkAlive
@@ -294,9 +316,11 @@ func (z *Service) loop(ctx context.Context, s *spaces.Space, id spaces.LinkID, a
 				}
 			}
 			attempt = 0
-			select {
-			case wakes <- struct{}{}:
-			default:
+			if c.spoke {
+				select {
+				case wakes <- struct{}{}:
+				default:
+				}
 			}
 			if waits {
 				continue
@@ -364,7 +388,7 @@ func (c *conversation) push(ctx context.Context) error {
 	}
 	for _, o := range items {
 		ack := taken{Digest: o.Digest}
-		err := exchange(ctx, c.client, http.MethodPost, c.url("/messages", nil), http.Header{"Content-Type": {"application/octet-stream"}}, bytes.NewReader(o.Message), &ack)
+		err := c.exchange(ctx, http.MethodPost, c.url("/messages", nil), http.Header{"Content-Type": {"application/octet-stream"}}, bytes.NewReader(o.Message), &ack)
 		if err != nil {
 			if !final(err) {
 				return err
@@ -376,11 +400,14 @@ func (c *conversation) push(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := c.cards(ctx); err != nil {
+		return err
+	}
 	if !c.link.SendBundles {
 		return nil
 	}
 	var wants []wanted
-	if err := exchange(ctx, c.client, http.MethodGet, c.url("/wants", nil), nil, nil, &wants); err != nil {
+	if err := c.exchange(ctx, http.MethodGet, c.url("/wants", nil), nil, nil, &wants); err != nil {
 		return err
 	}
 	for _, w := range wants {
@@ -413,7 +440,7 @@ func (c *conversation) pushBlob(ctx context.Context, w wanted) error {
 				continue
 			}
 			counted := &counter{w: io.Discard}
-			err = exchange(ctx, c.client, http.MethodPatch, address, http.Header{headerRecipe: {b}}, io.TeeReader(recipe, counted), nil)
+			err = c.exchange(ctx, http.MethodPatch, address, http.Header{headerRecipe: {b}}, io.TeeReader(recipe, counted), nil)
 			recipe.Close()
 			if err == nil {
 				return c.sent(ctx, w.Digest, counted.n)
@@ -427,7 +454,7 @@ func (c *conversation) pushBlob(ctx context.Context, w wanted) error {
 	if _, err := file.Seek(w.Offset, io.SeekStart); err != nil {
 		return err
 	}
-	err = exchange(ctx, c.client, http.MethodPatch, address, http.Header{headerOffset: {strconv.FormatInt(w.Offset, 10)}, headerLength: {strconv.FormatInt(w.Size, 10)}}, file, nil)
+	err = c.exchange(ctx, http.MethodPatch, address, http.Header{headerOffset: {strconv.FormatInt(w.Offset, 10)}, headerLength: {strconv.FormatInt(w.Size, 10)}}, file, nil)
 	if err != nil {
 		return err
 	}
@@ -478,7 +505,11 @@ func (c *conversation) pull(ctx context.Context) error {
 		return err
 	}
 	var messages []queuedMessage
-	if err := exchange(ctx, c.client, http.MethodGet, c.url("/messages", url.Values{"wait": {"20"}}), nil, nil, &messages); err != nil {
+	wait := "20"
+	if c.anew {
+		wait = "0"
+	}
+	if err := c.exchange(ctx, http.MethodGet, c.url("/messages", url.Values{"wait": {wait}}), nil, nil, &messages); err != nil {
 		return err
 	}
 	if len(messages) == 0 {
@@ -499,7 +530,7 @@ func (c *conversation) pull(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := exchange(ctx, c.client, http.MethodPost, c.url("/acks", nil), http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(b), nil); err != nil {
+	if err := c.exchange(ctx, http.MethodPost, c.url("/acks", nil), http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(b), nil); err != nil {
 		return err
 	}
 	return c.fetch(ctx)

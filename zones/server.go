@@ -71,6 +71,7 @@ func (d *Door) Handler() http.Handler {
 	mux.HandleFunc("POST /zone/v1/spaces/{to}/messages", d.linked(d.takeMessage))
 	mux.HandleFunc("GET /zone/v1/spaces/{to}/messages", d.linked(d.giveMessages))
 	mux.HandleFunc("POST /zone/v1/spaces/{to}/acks", d.linked(d.takeAcks))
+	mux.HandleFunc("POST /zone/v1/spaces/{to}/card", d.linked(d.takeCard))
 	mux.HandleFunc("GET /zone/v1/spaces/{to}/wants", d.linked(d.giveWants))
 	mux.HandleFunc("PATCH /zone/v1/spaces/{to}/blobs/{digest}", d.linked(d.takeBlob))
 	mux.HandleFunc("GET /zone/v1/spaces/{to}/blobs/{digest}", d.linked(d.giveBlob))

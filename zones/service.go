@@ -73,20 +73,41 @@ func (z *Service) Card(ctx context.Context, s *spaces.Space) ([]byte, *bundle.Ca
 	if z.Address != nil {
 		address = z.Address()
 	}
-	file, err := spaces.Update(ctx, s, spaces.Server(), func(tx *spaces.Tx) ([]byte, error) {
+	// As a rule it has not changed, and reading is enough to see that.
+	current := func(tx *spaces.ReadTx) (file []byte, number int64, err error) {
 		have, number, err := tx.Card()
+		if err != nil || have == nil {
+			return nil, number, err
+		}
+		incarnation, err := tx.Incarnation()
 		if err != nil {
-			return nil, err
+			return nil, number, err
+		}
+		c, err := bundle.ParseCard(have)
+		if err == nil && c.Name == s.Name() && c.Address == address && c.ServerPin == z.Identity.Pin && c.Incarnation == incarnation {
+			return have, number, nil
+		}
+		return nil, number, nil
+	}
+	file, err := spaces.View(ctx, s, spaces.Server(), func(tx *spaces.ReadTx) ([]byte, error) {
+		have, _, err := current(tx)
+		return have, err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if file != nil {
+		c, err := bundle.ParseCard(file)
+		return file, c, err
+	}
+	file, err = spaces.Update(ctx, s, spaces.Server(), func(tx *spaces.Tx) ([]byte, error) {
+		have, number, err := current(tx.ReadTx)
+		if err != nil || have != nil {
+			return have, err
 		}
 		incarnation, err := tx.Incarnation()
 		if err != nil {
 			return nil, err
-		}
-		if have != nil {
-			c, err := bundle.ParseCard(have)
-			if err == nil && c.Name == s.Name() && c.Address == address && c.ServerPin == z.Identity.Pin && c.Incarnation == incarnation {
-				return have, nil
-			}
 		}
 		file, err := id.Card(s.Name(), address, z.Identity.Pin, incarnation, number+1, tx.Now)
 		if err != nil {

@@ -232,6 +232,13 @@ type cutter struct {
 	cuts  atomic.Int64
 	most  int64
 	bytes atomic.Int64 // that the dialling side sent
+	open  sync.Map     // connections
+}
+
+// shut ends the way and what goes over it.
+func (c *cutter) shut() {
+	c.Close()
+	c.open.Range(func(in, _ any) bool { in.(net.Conn).Close(); return true })
 }
 
 func (c *cutter) run() {
@@ -240,6 +247,7 @@ func (c *cutter) run() {
 		if err != nil {
 			return
 		}
+		c.open.Store(in, true)
 		go func() {
 			defer in.Close()
 			out, err := net.Dial("tcp", c.to)
