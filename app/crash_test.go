@@ -66,7 +66,7 @@ var crashStories = []crashStory{
 		return inOrder(p.pauseAt(p.target, "paused"), p.promote(crashVersion, false), p.outbox(spaces.OutboxCanceled), p.pauseAt(p.target, "active"), p.stays(spaces.PromotionCanceled), p.promote(laterVersion, false), p.accept, p.settle(spaces.PromotionAccepted, spaces.PromotionCanceled))
 	}},
 	{"recalled", "pull", func(p *pair) error {
-		return inOrder(p.promote(crashVersion, false), p.accept, p.recall, p.promote(laterVersion, false), p.verified, p.settle(spaces.PromotionRecalled, spaces.PromotionDelivered))
+		return inOrder(p.promote(crashVersion, false), p.accept, p.recall, p.promote(laterVersion, false), p.laterWhole, p.settle(spaces.PromotionRecalled, spaces.PromotionDelivered))
 	}},
 	{"recalled early", "push", func(p *pair) error {
 		return inOrder(p.promote(crashVersion, false), p.verified, p.recall, p.settle(spaces.PromotionRecalled))
@@ -410,6 +410,11 @@ func (p *pair) promote(version string, byHand bool) func() error {
 // verified waits until nothing is missing of what came last.
 func (p *pair) verified() error {
 	return p.target.await("the last release is whole", `SELECT state IN ('verified', 'accepted') FROM inbound ORDER BY id DESC LIMIT 1`)
+}
+
+// laterWhole waits until nothing is missing of the later release.
+func (p *pair) laterWhole() error {
+	return p.target.await("the later release is whole", `SELECT count(*) FROM inbound WHERE version = '`+laterVersion+`' AND state = 'verified'`)
 }
 
 // acked waits until the source was told that its message is there.

@@ -64,7 +64,7 @@ var edges = []struct {
 	{"views/ui", "static"},
 	{"views/gallery", "static views views/*"},
 	{"views/gallery/cmd", "static views/gallery"},
-	{"views/*", "views views/ui views/projects spaces/versions spaces/variables"},
+	{"views/*", "views views/ui views/projects views/packages spaces/versions spaces/variables"},
 	{"migrations", "spaces/errs"},
 	{"migrations/schema", "migrations"},
 	{"static", ""},
