@@ -350,10 +350,10 @@ func TestArchiveIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := &aged{t: t, s: s}
-	for range 12 {
+	for range 8 {
 		now = now.AddDate(0, 0, 1)
 		a.now = now
-		a.events(7000)
+		a.events(3000)
 	}
 	_, before := kept(t, s)
 	s.Release()

@@ -458,7 +458,11 @@ func (r *Registry) newLife(ctx context.Context, dir string, ref Ref, was secrets
 				return err
 			}
 		}
-		tx.record(Event{Category: "SpaceAdopted", Entity: "space", EntityID: s.ulid, Message: fmt.Sprintf("The space %s began a new life here from a copy; %d unfinished tasks were not run again", ref.Name, len(open))})
+		// Whoever is told of the life that was copied would be told twice, and of the past again.
+		if _, err := tx.exec(`UPDATE subscription SET is_disabled = 1`); err != nil {
+			return err
+		}
+		tx.record(Event{Category: "SpaceAdopted", Entity: "space", EntityID: s.ulid, Message: fmt.Sprintf("The space %s began a new life here from a copy; %d unfinished tasks were not run again, and its subscriptions are disabled", ref.Name, len(open))})
 		return nil
 	})
 }

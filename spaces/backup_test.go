@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/errs"
@@ -36,11 +37,17 @@ func filled(t *testing.T, master secrets.Master) *spaces.Space {
 			return err
 		}
 		secret := "canary-4711"
-		_, err = tx.SaveVariables(p.ID, 0, variables.Set{Variables: []variables.Variable{{Name: "Password", Value: &secret, IsSensitive: true}}})
+		if _, err = tx.SaveVariables(p.ID, 0, variables.Set{Variables: []variables.Variable{{Name: "Password", Value: &secret, IsSensitive: true}}}); err != nil {
+			return err
+		}
+		_, err = tx.CreateSubscription(spaces.SubscriptionInput{Name: "Hook", SubscriptionBody: spaces.SubscriptionBody{WebhookURI: "https://hooks.example.com"}})
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if n, err := s.ArchiveEvents(ctx, time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, 1)); err != nil || n == 0 {
+		t.Fatal(n, err)
 	}
 	if err := os.WriteFile(filepath.Join(s.LogDir(), "ServerTasks-1.log"), []byte("a line\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -112,7 +119,7 @@ func TestBackupAndANewLife(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Space != s.ULID() || m.MasterKey != old.ID() || len(m.Files) != 3 {
+	if m.Space != s.ULID() || m.MasterKey != old.ID() || len(m.Files) != 4 {
 		t.Errorf("%+v", m)
 	}
 	if _, err := s.Backup(ctx, dir); !errors.Is(err, errs.Exists) {
@@ -171,6 +178,17 @@ func TestBackupAndANewLife(t *testing.T) {
 			t.Fatal(err)
 		}
 		return f
+	}
+	days, err := spaces.View(ctx, copied, spaces.Server(), (*spaces.ReadTx).Archives)
+	if err != nil || len(days) != 1 {
+		t.Fatalf("archived days: %+v, %v", days, err)
+	}
+	if b, err := os.ReadFile(filepath.Join(copied.AuditDir(), "events-"+days[0].Day+".jsonl")); err != nil || int64(len(b)) != days[0].Size {
+		t.Errorf("the archive of %s has %d bytes, %v", days[0].Day, len(b), err)
+	}
+	hooks, err := spaces.View(ctx, copied, spaces.Server(), func(tx *spaces.ReadTx) (spaces.Page[spaces.Subscription], error) { return tx.Subscriptions(spaces.All) })
+	if err != nil || len(hooks.Items) != 1 || !hooks.Items[0].IsDisabled {
+		t.Errorf("subscriptions: %+v, %v", hooks, err)
 	}
 	before, after := read(s), read(copied)
 	if after.secret != "canary-4711" {
