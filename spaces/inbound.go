@@ -366,12 +366,12 @@ func (tx *ReadTx) InboundByRelease(link LinkID, releaseULID string) (Inbound, er
 }
 
 // PreviousAccepted is the release of the same project that was accepted last before an
-// inbound one, or nil.
+// inbound one was decided on, or until now; nil for none.
 func (tx *ReadTx) PreviousAccepted(in Inbound) (*Release, error) {
 	ids, err := list(tx, func(scan func(...any) error) (ReleaseID, error) {
 		var id ReleaseID
 		return id, scan(&id)
-	}, `SELECT release_id FROM inbound WHERE link_id = ? AND project_ulid = ? AND state = 'accepted' AND release_id IS NOT NULL AND id <> ? ORDER BY decided_at DESC, id DESC LIMIT 1`, int64(in.LinkID), in.ProjectULID, int64(in.ID))
+	}, `SELECT release_id FROM inbound WHERE link_id = ?1 AND project_ulid = ?2 AND state = 'accepted' AND release_id IS NOT NULL AND id <> ?3 AND (?4 IS NULL OR (decided_at, id) < (?4, ?3)) ORDER BY decided_at DESC, id DESC LIMIT 1`, int64(in.LinkID), in.ProjectULID, int64(in.ID), formatTimePtr(in.DecidedAt))
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}

@@ -177,7 +177,13 @@ func TestReviewWarns(t *testing.T) {
 	if n := strings.Count(got, "\n") + 1; n != len(want) {
 		t.Errorf("%d warnings:\n%s", n, got)
 	}
-	// It came late, as files may; then the gap is closed.
+	// Once it is decided on it is compared with what was before it, whatever came since.
+	accepted := prod.accept(t, in)
+	later := prod.accept(t, prod.take(t, dev.export(t, dev.promote(t, p, toProd, "1.5.0", []byte("later"), true))))
+	if r, err := prod.service.Review(ctx, prod.space, spacetest.Manager(), in.ID); err != nil || r.Previous == nil || r.Previous.Version != "1.0.0" || strings.Contains(strings.Join(r.Warnings, " "), "deployed to") {
+		t.Errorf("%s, and then %s: compared with %+v, %q, %v", accepted.Version, later.Version, r.Previous, r.Warnings, err)
+	}
+	// More of them are missing.
 	dev.promote(t, p, toProd, "2.0.0", []byte("three"), true)
 	dev.promote(t, p, toProd, "2.1.0", []byte("four"), true)
 	in = prod.take(t, dev.export(t, dev.promote(t, p, toProd, "2.2.0", []byte("five"), true)))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -53,10 +54,17 @@ func (z *Service) warn(ctx context.Context, s *spaces.Space, actor spaces.Actor,
 	if err != nil {
 		return err
 	}
-	for _, c := range k.dash.Cells {
-		at := slices.IndexFunc(k.dash.Environments, func(e spaces.Environment) bool { return e.ID == c.EnvironmentID })
-		if at >= 0 && older(version, c.SucceededVersion) {
-			say("It is older than %s, which is deployed to %s.", c.SucceededVersion, k.dash.Environments[at].Name)
+	if r.Inbound.DecidedAt == nil {
+		newer := map[string][]string{} // environments by the version that is there
+		for _, e := range k.dash.Environments {
+			c := slices.IndexFunc(k.dash.Cells, func(c spaces.Cell) bool { return c.EnvironmentID == e.ID })
+			if c >= 0 && older(version, k.dash.Cells[c].SucceededVersion) {
+				v := k.dash.Cells[c].SucceededVersion
+				newer[v] = append(newer[v], e.Name)
+			}
+		}
+		for _, v := range slices.Sorted(maps.Keys(newer)) {
+			say("It is older than %s, which is deployed to %s.", v, strings.Join(newer[v], ", "))
 		}
 	}
 	if r.Previous != nil {
