@@ -3,7 +3,9 @@ package zones
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/errs"
@@ -23,20 +25,31 @@ type Review struct {
 	Templates []bundle.Template
 	Evidence  []bundle.Evidence
 	Previous  *spaces.Release // the release of this project that was accepted before, nil for the first
+	Deployed  []Deployed      // releases of the project that environments here have now
+	Against   *spaces.Release // the release that Steps, Changes and Packages compare with; nil: with none
 	Steps     []steps.StepDiff
 	Changes   []VariableChange
 	Packages  []PackageChange
 	Warnings  []string
 }
 
-// VariableChange is a variable that differs from the previous release.
-type VariableChange struct {
-	Name, Before, After string
-	Kind                string // added, removed, changed
-	Sensitive           bool
+// Deployed is a version that environments of the space have now, with their names.
+type Deployed struct {
+	Version      string
+	Environments []string
 }
 
-// PackageChange is a package reference that differs from the previous release.
+// VariableChange is a variable that differs from the release compared with.
+type VariableChange struct {
+	Name, Before, After string
+	BeforeScope         variables.Scope // differs from AfterScope when Kind is "scope changed"
+	AfterScope          variables.Scope
+	Kind                string // added, removed, changed, scope changed (perhaps its value too)
+	Sensitive           bool
+	ValueChanged        bool
+}
+
+// PackageChange is a package reference that differs from the release compared with.
 type PackageChange struct {
 	Action, Package, Before, After string
 	BeforeDigest, AfterDigest      string
@@ -46,8 +59,9 @@ type PackageChange struct {
 }
 
 // Review gathers what is known of an inbound release and how it differs from the one
-// before. It needs ReleaseView.
-func (z *Service) Review(ctx context.Context, s *spaces.Space, actor spaces.Actor, id spaces.InboundID) (Review, error) {
+// before, or from the release of the same project that with names by its version or
+// identifier. It needs ReleaseView. Errors: [errs.NotFound] when there is no release with.
+func (z *Service) Review(ctx context.Context, s *spaces.Space, actor spaces.Actor, id spaces.InboundID, with string) (Review, error) {
 	in, link, v, err := z.verified(ctx, s, actor, id)
 	if err != nil {
 		return Review{}, err
@@ -64,18 +78,33 @@ func (z *Service) Review(ctx context.Context, s *spaces.Space, actor spaces.Acto
 	if err != nil {
 		r.Warnings = append(r.Warnings, "Its sensitive values cannot be opened, and so it cannot be accepted. "+errs.TextOf(err))
 	}
-	r.Previous, err = spaces.View(ctx, s, actor, func(tx *spaces.ReadTx) (*spaces.Release, error) {
-		prev, err := tx.PreviousAccepted(in)
-		if err != nil || prev == nil {
-			return nil, err
+	_, err = spaces.View(ctx, s, actor, func(tx *spaces.ReadTx) (none struct{}, err error) {
+		if r.Previous, err = tx.PreviousAccepted(in); err != nil {
+			return none, err
 		}
-		_, err = tx.Release(prev.ID) // the actor must be allowed to see what it is compared with
-		return prev, err
+		if r.Previous == nil {
+			if with != "" {
+				err = errs.Missing("release", with)
+			}
+			return none, err
+		}
+		if r.Against = r.Previous; with != "" {
+			other, err := tx.ReleaseBy(r.Previous.ProjectID, with)
+			if err != nil {
+				return none, err
+			}
+			r.Against = &other
+		}
+		if _, err = tx.Release(r.Previous.ID); err != nil { // the actor must be allowed to see what it is compared with
+			return none, err
+		}
+		r.Deployed, err = deployed(tx, r.Previous.ProjectID)
+		return none, err
 	})
 	if err != nil {
 		return r, err
 	}
-	if r.Previous != nil {
+	if r.Against != nil {
 		if err := r.compare(ctx, s, secrets); err != nil {
 			return r, err
 		}
@@ -83,12 +112,47 @@ func (z *Service) Review(ctx context.Context, s *spaces.Space, actor spaces.Acto
 	return r, z.warn(ctx, s, actor, &r)
 }
 
-// compare says what differs from the previous release. Only the server may open what is
+// deployed lists what the environments here have of a project, the newest version first.
+// Whoever may not see what is deployed is told of none.
+func deployed(tx *spaces.ReadTx, project spaces.ProjectID) ([]Deployed, error) {
+	dash, err := tx.Dashboard(spaces.DashboardFilter{Project: project, Take: 1})
+	if err != nil {
+		if errors.Is(err, errs.Denied) {
+			err = nil
+		}
+		return nil, err
+	}
+	var out []Deployed
+	for _, e := range dash.Environments {
+		c := slices.IndexFunc(dash.Cells, func(c spaces.Cell) bool { return c.EnvironmentID == e.ID })
+		if c < 0 || dash.Cells[c].SucceededVersion == "" {
+			continue
+		}
+		version := dash.Cells[c].SucceededVersion
+		if i := slices.IndexFunc(out, func(d Deployed) bool { return d.Version == version }); i >= 0 {
+			out[i].Environments = append(out[i].Environments, e.Name)
+		} else {
+			out = append(out, Deployed{version, []string{e.Name}})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Deployed) int {
+		switch {
+		case older(a.Version, b.Version):
+			return 1
+		case older(b.Version, a.Version):
+			return -1
+		}
+		return 0
+	})
+	return out, nil
+}
+
+// compare says what differs from the release Against. Only the server may open what is
 // sensitive; what leaves here is whether it is another value.
 func (r *Review) compare(ctx context.Context, s *spaces.Space, secrets map[string]string) error {
 	return spaces.Do(ctx, s, spaces.Server(), func(tx *spaces.Tx) error {
 		same := sameSecrets{open: tx.OpenSecret, numbers: map[string]int64{}}
-		old, err := tx.ReleaseProcess(*r.Previous)
+		old, err := tx.ReleaseProcess(*r.Against)
 		if err != nil {
 			return err
 		}
@@ -114,14 +178,14 @@ func (r *Review) compare(ctx context.Context, s *spaces.Space, secrets map[strin
 			return err
 		}
 		r.Steps = steps.Diff(before, now)
-		set, err := tx.ReleaseVariables(*r.Previous)
+		set, err := tx.ReleaseVariables(*r.Against)
 		if err != nil {
 			return err
 		}
 		if r.Changes, err = variableChanges(set, r.Variables, same, secrets); err != nil {
 			return err
 		}
-		r.Packages = packageChanges(r.Previous.Packages, r.Promotion.Packages)
+		r.Packages = packageChanges(r.Against.Packages, r.Promotion.Packages)
 		return nil
 	})
 }
@@ -141,38 +205,72 @@ func (s sameSecrets) number(text string) int64 {
 }
 
 func variableChanges(old variables.Set, now []bundle.Variable, same sameSecrets, secrets map[string]string) ([]VariableChange, error) {
-	var out []VariableChange
 	before := map[string]variables.Variable{}
 	for _, v := range old.Variables {
 		before[variableKey(v)] = v
 	}
+	var rest []bundle.Variable // of another name or scope than any before
+	kept := map[string]bool{}
 	for _, v := range now {
-		key := variableKey(variables.Variable{Name: v.Name, Scope: scopeOf(v)})
+		if key := bundleKey(v); before[key].Name != "" {
+			kept[key] = true
+		} else {
+			rest = append(rest, v)
+		}
+	}
+	// A value that was for one place and is for another is one change and not two, when
+	// there is no doubt which became which.
+	moved := map[string]variables.Variable{}
+	for _, v := range rest {
+		was := slices.DeleteFunc(slices.Clone(old.Variables), func(o variables.Variable) bool { return o.Name != v.Name || kept[variableKey(o)] })
+		is := slices.DeleteFunc(slices.Clone(rest), func(o bundle.Variable) bool { return o.Name != v.Name })
+		if len(was) == 1 && len(is) == 1 {
+			moved[bundleKey(v)] = was[0]
+			kept[variableKey(was[0])] = true
+		}
+	}
+	var out []VariableChange
+	for _, v := range now {
+		key := bundleKey(v)
+		c := VariableChange{Name: v.Name, Kind: "changed", AfterScope: scopeOf(v), Sensitive: v.Sensitive}
 		b, had := before[key]
-		delete(before, key)
+		if !had {
+			if b, had = moved[key]; had {
+				c.Kind = "scope changed"
+			}
+		}
+		if !had {
+			c.Kind, c.After = "added", v.Value
+			out = append(out, c)
+			continue
+		}
+		c.BeforeScope, c.Sensitive = b.Scope, v.Sensitive || b.IsSensitive
 		switch {
-		case !had:
-			out = append(out, VariableChange{Name: v.Name, After: v.Value, Kind: "added", Sensitive: v.Sensitive})
 		case v.Sensitive && b.IsSensitive:
 			text, err := same.open(b.Secret)
 			if err != nil {
 				return nil, err
 			}
-			if text != secrets[key] {
-				out = append(out, VariableChange{Name: v.Name, Kind: "changed", Sensitive: true})
-			}
-		case v.Sensitive != b.IsSensitive:
-			out = append(out, VariableChange{Name: v.Name, Kind: "changed", Sensitive: true})
-		case b.Value != nil && *b.Value != v.Value:
-			out = append(out, VariableChange{Name: v.Name, Before: *b.Value, After: v.Value, Kind: "changed"})
+			c.ValueChanged = text != secrets[key]
+		case c.Sensitive:
+			c.ValueChanged = true
+		case b.Value != nil:
+			c.Before, c.After, c.ValueChanged = *b.Value, v.Value, *b.Value != v.Value
+		}
+		if c.ValueChanged || c.Kind == "scope changed" {
+			out = append(out, c)
 		}
 	}
 	for _, v := range old.Variables {
-		if _, gone := before[variableKey(v)]; gone {
-			out = append(out, VariableChange{Name: v.Name, Kind: "removed", Sensitive: v.IsSensitive})
+		if !kept[variableKey(v)] {
+			out = append(out, VariableChange{Name: v.Name, Kind: "removed", BeforeScope: v.Scope, Sensitive: v.IsSensitive})
 		}
 	}
 	return out, nil
+}
+
+func bundleKey(v bundle.Variable) string {
+	return variableKey(variables.Variable{Name: v.Name, Scope: scopeOf(v)})
 }
 
 func scopeOf(v bundle.Variable) variables.Scope {

@@ -2,6 +2,7 @@ package zones_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,9 +10,11 @@ import (
 
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/deploy"
+	"octopuses.dev/octopuses/spaces/errs"
 	"octopuses.dev/octopuses/spaces/spacetest"
 	"octopuses.dev/octopuses/spaces/steps"
 	"octopuses.dev/octopuses/spaces/variables"
+	"octopuses.dev/octopuses/zones"
 )
 
 // The review of a release tells each kind of change against the release that was accepted
@@ -76,7 +79,7 @@ func TestReviewTellsEachChange(t *testing.T) {
 	})
 	values(map[string]string{"Same": "same", "Edited": "two", "New": "new", "Opened": "in clear"}, map[string]string{"Kept": "kept-secret", "Turned": "after-secret", "NewSecret": "new-secret"})
 	in := prod.take(t, dev.export(t, dev.promote(t, p, toProd, "1.1.0", []byte("package two"), true)))
-	r, err := prod.service.Review(ctx, prod.space, manager, in.ID)
+	r, err := prod.service.Review(ctx, prod.space, manager, in.ID, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,11 +131,70 @@ func TestReviewTellsEachChange(t *testing.T) {
 	// Downgraded later, it says so.
 	prod.accept(t, in)
 	older := prod.take(t, dev.export(t, dev.promote(t, p, toProd, "1.0.5", []byte("package three"), true)))
-	if r, err = prod.service.Review(ctx, prod.space, manager, older.ID); err != nil || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "older than 1.1.0") {
+	if r, err = prod.service.Review(ctx, prod.space, manager, older.ID, ""); err != nil || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "older than 1.1.0") {
 		t.Errorf("%q, %v", r.Warnings, err)
 	}
 	if slices.ContainsFunc(r.Steps, func(d steps.StepDiff) bool { return d.Change != steps.Same }) || len(r.Changes) != 0 || len(r.Packages) != 0 {
 		t.Errorf("nothing was changed: %+v %+v %+v", r.Steps, r.Changes, r.Packages)
+	}
+}
+
+// Its reader may compare a release with what is deployed here instead of what was accepted
+// last, and a value that moved to another place is told as that.
+func TestReviewComparesWithTheDeployed(t *testing.T) {
+	dev, prod, toProd, _, p := byHand(t)
+	manager := spacetest.Manager()
+	place := func(colour, where, keyWhere string) {
+		t.Helper()
+		update(dev, func(tx *spaces.Tx) (spaces.VariableSet, error) {
+			old, err := tx.Variables(p.ID)
+			if err != nil {
+				return old, err
+			}
+			all := slices.DeleteFunc(old.Set.Variables, func(v variables.Variable) bool { return v.Name == "Colour" || v.Name == "Key" })
+			at := func(tag string) variables.Scope { return variables.Scope{variables.Role: {tag}} }
+			key := "key-secret"
+			all = append(all, variables.Variable{Name: "Colour", Value: &colour, Scope: at(where)}, variables.Variable{Name: "Key", Value: &key, IsSensitive: true, Scope: at(keyWhere)})
+			return tx.SaveVariables(p.ID, old.Version, variables.Set{Variables: all})
+		})
+	}
+	changes := func(in spaces.Inbound, with string) (zones.Review, string) {
+		t.Helper()
+		r, err := prod.service.Review(ctx, prod.space, manager, in.ID, with)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, c := range r.Changes {
+			all = append(all, fmt.Sprintf("%s %s %s→%s %s→%s %v", c.Kind, c.Name, c.Before, c.After, c.BeforeScope, c.AfterScope, c.ValueChanged))
+		}
+		for _, k := range r.Packages {
+			all = append(all, k.Before+"→"+k.After)
+		}
+		slices.Sort(all)
+		return r, strings.Join(all, "\n")
+	}
+	place("green", "web", "web")
+	first := prod.accept(t, prod.take(t, dev.export(t, dev.promote(t, p, toProd, "1.0.0", []byte("one"), true))))
+	prod.deployed(first, spaces.TaskSuccess)
+	place("green", "api", "web")
+	prod.accept(t, prod.take(t, dev.export(t, dev.promote(t, p, toProd, "1.1.0", []byte("two"), true))))
+	place("red", "worker", "api")
+	in := prod.take(t, dev.export(t, dev.promote(t, p, toProd, "1.2.0", []byte("three"), true)))
+
+	r, got := changes(in, "")
+	if want := "1.1.0→1.2.0\nscope changed Colour green→red Role=api;→Role=worker; true\nscope changed Key → Role=web;→Role=api; false"; got != want || r.Against.Version != "1.1.0" {
+		t.Errorf("against %s:\n%s\nwant\n%s", r.Against.Version, got, want)
+	}
+	if len(r.Deployed) != 1 || r.Deployed[0].Version != "1.0.0" || !slices.Equal(r.Deployed[0].Environments, []string{"Production"}) {
+		t.Errorf("deployed: %+v", r.Deployed)
+	}
+	r, got = changes(in, "1.0.0")
+	if want := "1.0.0→1.2.0\nscope changed Colour green→red Role=web;→Role=worker; true\nscope changed Key → Role=web;→Role=api; false"; got != want || r.Against.ID != first.ID || r.Previous.Version != "1.1.0" {
+		t.Errorf("against %s:\n%s\nwant\n%s", r.Against.Version, got, want)
+	}
+	if _, err := prod.service.Review(ctx, prod.space, manager, in.ID, "9.9.9"); !errors.Is(err, errs.NotFound) {
+		t.Errorf("compared with what is not there: %v", err)
 	}
 }
 
@@ -142,7 +204,7 @@ func TestReviewWarns(t *testing.T) {
 	dev, prod, toProd, _, p := byHand(t)
 	warnings := func(in spaces.Inbound) string {
 		t.Helper()
-		r, err := prod.service.Review(ctx, prod.space, spacetest.Manager(), in.ID)
+		r, err := prod.service.Review(ctx, prod.space, spacetest.Manager(), in.ID, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +242,7 @@ func TestReviewWarns(t *testing.T) {
 	// Once it is decided on it is compared with what was before it, whatever came since.
 	accepted := prod.accept(t, in)
 	later := prod.accept(t, prod.take(t, dev.export(t, dev.promote(t, p, toProd, "1.5.0", []byte("later"), true))))
-	if r, err := prod.service.Review(ctx, prod.space, spacetest.Manager(), in.ID); err != nil || r.Previous == nil || r.Previous.Version != "1.0.0" || strings.Contains(strings.Join(r.Warnings, " "), "deployed to") {
+	if r, err := prod.service.Review(ctx, prod.space, spacetest.Manager(), in.ID, ""); err != nil || r.Previous == nil || r.Previous.Version != "1.0.0" || strings.Contains(strings.Join(r.Warnings, " "), "deployed to") {
 		t.Errorf("%s, and then %s: compared with %+v, %q, %v", accepted.Version, later.Version, r.Previous, r.Warnings, err)
 	}
 	// More of them are missing.

@@ -2,15 +2,12 @@ package zones
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"octopuses.dev/octopuses/spaces"
-	"octopuses.dev/octopuses/spaces/errs"
 	"octopuses.dev/octopuses/spaces/steps"
 	"octopuses.dev/octopuses/spaces/versions"
 )
@@ -32,7 +29,6 @@ func (z *Service) warn(ctx context.Context, s *spaces.Space, actor spaces.Actor,
 		say("It is older than %s, which was accepted before.", r.Previous.Version)
 	}
 	type known struct {
-		dash    spaces.Dashboard
 		process steps.Process // of the previous release
 		missing int64
 		first   int64 // missing
@@ -42,29 +38,17 @@ func (z *Service) warn(ctx context.Context, s *spaces.Space, actor spaces.Actor,
 		if k.missing, k.first, err = tx.MissingBefore(r.Link.ID, h.Incarnation, h.Seq); err != nil || r.Previous == nil {
 			return k, err
 		}
-		if k.process, err = tx.ReleaseProcess(*r.Previous); err != nil {
-			return k, err
-		}
-		k.dash, err = tx.Dashboard(spaces.DashboardFilter{Project: r.Previous.ProjectID, Take: 1})
-		if errors.Is(err, errs.Denied) { // whoever may not see what is deployed is not told
-			err = nil
-		}
+		k.process, err = tx.ReleaseProcess(*r.Previous)
 		return k, err
 	})
 	if err != nil {
 		return err
 	}
 	if r.Inbound.DecidedAt == nil {
-		newer := map[string][]string{} // environments by the version that is there
-		for _, e := range k.dash.Environments {
-			c := slices.IndexFunc(k.dash.Cells, func(c spaces.Cell) bool { return c.EnvironmentID == e.ID })
-			if c >= 0 && older(version, k.dash.Cells[c].SucceededVersion) {
-				v := k.dash.Cells[c].SucceededVersion
-				newer[v] = append(newer[v], e.Name)
+		for _, d := range slices.Backward(r.Deployed) {
+			if older(version, d.Version) {
+				say("It is older than %s, which is deployed to %s.", d.Version, strings.Join(d.Environments, ", "))
 			}
-		}
-		for _, v := range slices.Sorted(maps.Keys(newer)) {
-			say("It is older than %s, which is deployed to %s.", v, strings.Join(newer[v], ", "))
 		}
 	}
 	if r.Previous != nil {

@@ -94,11 +94,11 @@ func TestSecretsAreOpenNowhere(t *testing.T) {
 			}
 			return fmt.Sprintf("%s %+v", z.space.Name(), what)
 		}
-		review, err := prod.service.Review(ctx, prod.space, spacetest.Manager(), in.ID)
+		review, err := prod.service.Review(ctx, prod.space, spacetest.Manager(), in.ID, "")
 		shown := seen(prod, review, err)
 		prod.deployed(prod.accept(t, in), spaces.TaskSuccess)
 		eventually(t, "the receipt is at Dev", func() bool { return dev.promotion(pr.ID).State == "deployed" })
-		if again, err := prod.service.Review(ctx, prod.space, spacetest.Manager(), in.ID); true {
+		if again, err := prod.service.Review(ctx, prod.space, spacetest.Manager(), in.ID, ""); true {
 			shown += seen(prod, again, err)
 		}
 		for _, z := range []*zone{dev, prod} {

@@ -281,7 +281,7 @@ func TestByHand(t *testing.T) {
 			t.Fatalf("%+v, %v", in, err)
 		}
 	}
-	review, err := prod.service.Review(ctx, prod.space, manager, in.ID)
+	review, err := prod.service.Review(ctx, prod.space, manager, in.ID, "")
 	if err != nil || len(review.Evidence) != 1 || review.Evidence[0].State != "Success" || len(review.Templates) != 2 {
 		t.Errorf("%+v, %v", review, err)
 	}

@@ -201,15 +201,15 @@ func zoneReview(r *request) error {
 	if err != nil {
 		return err
 	}
-	v, err := r.s.Zones.Review(r.ctx, r.space, r.actor, id)
+	v, err := r.s.Zones.Review(r.ctx, r.space, r.actor, id, r.query("compareWith"))
 	if err != nil {
 		return err
 	}
-	previous := ""
+	previous, against := "", ""
 	if v.Previous != nil {
-		previous = v.Previous.Version
+		previous, against = v.Previous.Version, v.Against.Version
 	}
-	return r.ok(fields{"Inbound": r.inbound(v.Inbound), "Link": r.link(v.Link), "Words": v.Words, "Path": v.Promotion.Path, "Evidence": orEmpty(v.Evidence), "Templates": orEmpty(v.Templates), "Packages": v.Promotion.Packages, "Requires": v.Promotion.Requires, "Warnings": orEmpty(v.Warnings), "Previous": previous, "ProcessChanges": orEmpty(v.Steps), "VariableChanges": orEmpty(v.Changes), "PackageChanges": orEmpty(v.Packages)})
+	return r.ok(fields{"ComparedWith": against, "Deployed": orEmpty(v.Deployed), "Inbound": r.inbound(v.Inbound), "Link": r.link(v.Link), "Words": v.Words, "Path": v.Promotion.Path, "Evidence": orEmpty(v.Evidence), "Templates": orEmpty(v.Templates), "Packages": v.Promotion.Packages, "Requires": v.Promotion.Requires, "Warnings": orEmpty(v.Warnings), "Previous": previous, "ProcessChanges": orEmpty(v.Steps), "VariableChanges": orEmpty(v.Changes), "PackageChanges": orEmpty(v.Packages)})
 }
 
 func zoneAccept(r *request) error {

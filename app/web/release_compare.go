@@ -2,6 +2,7 @@ package web
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -69,6 +70,7 @@ func compare(r *request) error {
 			return p, nil
 		}
 		before, after, order = map[string]string{}, map[string]string{}, nil
+		scopes := map[string]variables.Scope{}
 		for _, side := range []struct {
 			rel spaces.Release
 			in  map[string]string
@@ -78,10 +80,24 @@ func compare(r *request) error {
 				return p, err
 			}
 			for _, v := range vars.Variables {
-				note(side.in, v.Name+" "+v.Scope.String(), frozenText(v))
+				key := v.Name + "\x00" + v.Scope.String()
+				scopes[key] = v.Scope
+				note(side.in, key, frozenText(v))
 			}
 		}
 		m.Variables = differences()
+		n := r.names(tx, p)
+		for i := range m.Variables {
+			v := &m.Variables[i]
+			v.Where = n.chips(scopes[v.Name])
+			v.Name, _, _ = strings.Cut(v.Name, "\x00")
+			if strings.HasPrefix(v.Old, sealedText) {
+				v.Old = "a sensitive value"
+			}
+			if strings.HasPrefix(v.New, sealedText) {
+				v.New = "another sensitive value"
+			}
+		}
 		return p, nil
 	})
 	if err != nil {
@@ -91,11 +107,14 @@ func compare(r *request) error {
 	return r.render(fiber.StatusOK, releases.ShowCompare(m))
 }
 
+// sealedText begins what stands for a sensitive value; no value has it.
+const sealedText = "\x00sealed "
+
 // frozenText is a value for comparison; a sensitive one is told apart by its number only.
 func frozenText(v variables.Variable) string {
 	switch {
 	case v.IsSensitive:
-		return "sensitive, set " + strconv.FormatInt(v.Secret, 10)
+		return sealedText + strconv.FormatInt(v.Secret, 10)
 	case v.Value == nil:
 		return "(none)"
 	}

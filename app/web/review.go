@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +39,7 @@ func (r *request) reviewWith(cause error) error {
 	if err != nil {
 		return err
 	}
-	v, err := r.s.Zones.Review(r.ctx, r.space, r.actor, id)
+	v, err := r.s.Zones.Review(r.ctx, r.space, r.actor, id, r.Query("with"))
 	if err != nil {
 		return err
 	}
@@ -47,7 +48,8 @@ func (r *request) reviewWith(cause error) error {
 		Warnings: v.Warnings, Requires: v.Promotion.Requires, Steps: stepChanges(v.Steps), Open: in.Whole() || in.State == spaces.InboundIncomplete, DecidedBy: in.DecidedBy, Decided: when(in.DecidedAt)}
 	m.Made, _ = time.Parse(time.RFC3339, v.Promotion.Release.Created)
 	if v.Previous != nil {
-		m.Previous = v.Previous.Version
+		m.Previous, m.Against = v.Previous.Version, v.Against.Version
+		m.Bases = bases(views.InboundURL(slug, in.ID.String()), v)
 	}
 	for _, e := range v.Evidence {
 		x := pages.Evidence{Space: e.SpaceName, Environment: e.Environment}
@@ -134,18 +136,52 @@ func (r *request) changedFiles(v zones.Review) (out []packages.Compare) {
 	return out
 }
 
+// bases are the releases that this one can be compared with.
+func bases(page string, v zones.Review) []ui.Tab {
+	label := v.Previous.Version + ", accepted before"
+	tabs := []ui.Tab{{Href: page, Current: v.Against.ID == v.Previous.ID}}
+	known := tabs[0].Current
+	for _, d := range v.Deployed {
+		where := "in " + strings.Join(d.Environments, " and ")
+		if len(d.Environments) > 2 {
+			where = fmt.Sprintf("in %s and %d more", d.Environments[0], len(d.Environments)-1)
+		}
+		if d.Version == v.Previous.Version {
+			label += " and " + where
+			continue
+		}
+		current := d.Version == v.Against.Version
+		known = known || current
+		tabs = append(tabs, ui.Tab{Label: d.Version + ", " + where, Href: page + "?with=" + url.QueryEscape(d.Version), Current: current})
+	}
+	tabs[0].Label = label
+	if !known {
+		tabs = append(tabs, ui.Tab{Label: v.Against.Version, Href: page + "?with=" + url.QueryEscape(v.Against.Version), Current: true})
+	}
+	return tabs
+}
+
 func variablePair(c zones.VariableChange) projects.Pair {
 	const sealed = "a sensitive value"
 	p := projects.Pair{Name: c.Name, Old: c.Before, New: c.After}
 	if c.Sensitive {
-		if p.Old, p.New = sealed, sealed+", changed"; c.Kind == "added" {
-			p.Old, p.New = "", sealed
-		} else if c.Kind == "removed" {
-			p.New = ""
+		p.Old, p.New = sealed, sealed
+		if c.ValueChanged {
+			p.New = "another " + sealed[len("a "):]
 		}
 	}
-	if c.Kind == "removed" && p.Old == "" {
-		p.Old = "a value"
+	switch c.Kind {
+	case "added":
+		p.Old, p.Where = "", names{}.chips(c.AfterScope)
+	case "removed":
+		p.New, p.Where = "", names{}.chips(c.BeforeScope)
+		if p.Old == "" {
+			p.Old = "a value"
+		}
+	case "scope changed":
+		p.OldWhere, p.NewWhere = names{}.chips(c.BeforeScope), names{}.chips(c.AfterScope)
+	default:
+		p.Where = names{}.chips(c.AfterScope)
 	}
 	return p
 }

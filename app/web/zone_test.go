@@ -318,6 +318,11 @@ func TestPromotionByPages(t *testing.T) {
 	if text := review.Find("main").Text(); !strings.Contains(text, "What is new since 1.0.0") || review.Find(".diff .add").Length() != 1 || !strings.Contains(review.Find(".diff .add").Text(), "echo two") {
 		t.Errorf("the comparison: %s", text)
 	}
+	if bases := review.Find(`nav[aria-label="Compare with"] a`); bases.Length() > 1 {
+		t.Errorf("there is nothing else to compare with: %s", bases.Text())
+	}
+	prod.want(prod.get(taken.location+"?with=1.0.0"), 200, "")
+	prod.want(prod.get(taken.location+"?with=7.7.7"), 404, "")
 	if f := review.Find(`input[name="` + secret + `"]`); f.AttrOr("placeholder", "") != "set; type to change it" || f.AttrOr("value", "") != "" {
 		t.Error("the form does not say that the value is set")
 	}

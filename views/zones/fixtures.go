@@ -37,11 +37,11 @@ func Fixtures() []views.Fixture {
 	for i, kind := range []string{"received", "accepted", "deployment-started", "deployment-succeeded"} {
 		said.Receipts = append(said.Receipts, Receipt{Kind: kind, Environment: []string{"", "", "Production", "Production"}[i], Attempt: i, Seq: int64(i + 1), Issued: at, Received: at, Via: "the link"})
 	}
-	review := Review{Page: page("Web shop 1.5.0"), Row: in, Words: words, Link: "/l", Core: core, By: "ana", Made: at, Notes: "Faster checkout.\nNeeds the new key of the payment provider.", Previous: "1.4.2", Open: true, CanDecide: true,
+	review := Review{Page: page("Web shop 1.5.0"), Row: in, Words: words, Link: "/l", Core: core, By: "ana", Made: at, Notes: "Faster checkout.\nNeeds the new key of the payment provider.", Previous: "1.4.2", Against: "1.4.2", Bases: []ui.Tab{{Label: "1.4.2, accepted before", Href: "/i", Current: true}, {Label: "1.4.0, in Production and Staging", Href: "/i?with=1.4.0"}}, Open: true, CanDecide: true,
 		Evidence: []Evidence{{Space: "Dev", Environment: "Development", Word: "Succeeded", Tone: ui.Good, At: at}, {Space: "Dev", Environment: "Test", Word: "Failed", Tone: ui.Bad, At: at}}, Warnings: []string{"In Test of Dev it has not succeeded (Failed)."},
 		Packages: []Package{{Action: "Install", ID: "Shop", Version: "1.5.0", Digest: core, Size: 20 << 20, Here: true}, {Action: "Install", ID: "Shop.Assets", Version: "1.5.0", Digest: core, Size: 3 << 20}}, Requires: []string{"Octopus.Script", "Octopus.TentaclePackage"},
 		Steps:   []projects.StepChange{{Name: "Install", Word: "changed", Tone: ui.Waiting, Fields: []projects.FieldChange{{Name: "Script", Lines: []ui.DiffLine{{Op: ' ', Text: "set -e"}, {Op: '-', Text: "cp a b"}, {Op: '+', Text: "install a b"}}}}}},
-		Changed: []projects.Pair{{Name: "Shop in Install", Old: "1.4.2", New: "1.5.0"}}, Variables: []projects.Pair{{Name: "Colour", Old: "green", New: "red"}},
+		Changed: []projects.Pair{{Name: "Shop in Install", Old: "1.4.2", New: "1.5.0"}}, Variables: []projects.Pair{{Name: "Colour", Old: "green", New: "red", Where: []string{"web"}}, {Name: "Timeout", Old: "30", New: "30", NewWhere: []string{"web", "Install"}}},
 		Contents: []packages.Compare{{ID: "Shop", Version: "1.5.0", With: "1.4.2", Size: 20 << 20, WithSize: 19 << 20, Added: 1, Changed: 1, Files: []packages.FileChange{
 			{Name: "lib/new.js", Word: "added", Tone: ui.Good, Size: 4 << 10}, {Name: "app/settings.json", Word: "changed", Tone: ui.Waiting, Size: 700, Was: 650, Lines: []ui.DiffLine{{Op: '-', Text: "\"colour\": \"green\""}, {Op: '+', Text: "\"colour\": \"red\""}}}}}},
 		Lifecycle: "Lifecycles-1", Lifecycles: []ui.Option{{Value: "Lifecycles-1", Label: "Default"}, {Value: "Lifecycles-2", Label: "Careful"}},
