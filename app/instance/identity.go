@@ -248,7 +248,7 @@ func (i *Instance) enterAs(ctx context.Context, p IdentityProvider, id *oidc.IDT
 		}
 		tx.actor = Actor{ID: u.APIID(), Name: u.Username, Via: "OpenID Connect", Address: r.Address}
 		if has.Any() {
-			ticket, err := tx.newTicket(u.ID, "")
+			ticket, err := tx.newTicket(u.ID)
 			more = &SecondFactorError{Ticket: ticket, Has: has}
 			return err
 		}

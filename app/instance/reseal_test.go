@@ -12,7 +12,7 @@ import (
 )
 
 // notSealed are the columns with bytes that are no secret, or a hash.
-var notSealed = []string{"passkey.credential_id", "passkey.public_key", "session.token_hash", "api_key.hash"}
+var notSealed = []string{"passkey.credential_id", "passkey_handle.handle", "session.token_hash", "api_key.hash"}
 
 // Everything is sealed with the new master key, and the one before is not needed any more.
 // A column that is new here must be said to be sealed, or not.

@@ -238,14 +238,14 @@ func (t *tx) takeRecoveryCode(user int64, code string) (bool, error) {
 	return n == 1, err
 }
 
-// newTicket stores what a sign-in waits for; user 0 is for one who is not known yet.
-func (t *tx) newTicket(user int64, challenge string) (string, error) {
+// newTicket stores that a sign-in waits for a second factor.
+func (t *tx) newTicket(user int64) (string, error) {
 	now := t.i.now()
 	if _, err := t.Exec(`DELETE FROM pending_sign_in WHERE expires_at < ?`, t.i.text()); err != nil {
 		return "", err
 	}
 	ticket := randomText(52)
-	_, err := t.Exec(`INSERT INTO pending_sign_in (hash, user_id, challenge, expires_at) VALUES (?, nullif(?, 0), ?, ?)`, hashOf(ticket), user, challenge, now.Add(ticketLife).UTC().Format(TimeFormat))
+	_, err := t.Exec(`INSERT INTO pending_sign_in (hash, user_id, expires_at) VALUES (?, ?, ?)`, hashOf(ticket), user, now.Add(ticketLife).UTC().Format(TimeFormat))
 	return ticket, err
 }
 
@@ -257,9 +257,7 @@ func (i *Instance) FinishSignIn(ctx context.Context, ticket, code, address, agen
 	if err != nil {
 		return "", User{}, err
 	}
-	// Counted apart from the password: whoever knows that must not get endless guesses at
-	// six digits, from whatever address.
-	keys := []throttleKey{{hashOf("second factor\x00" + u.APIID()), freePerAccount}}
+	keys := []throttleKey{secondFactorKey(u)}
 	if err := i.throttled(ctx, keys); err != nil {
 		return "", User{}, err
 	}
@@ -279,7 +277,7 @@ func (i *Instance) FinishSignIn(ctx context.Context, ticket, code, address, agen
 		if _, err := tx.Exec(`DELETE FROM throttle WHERE key = ?`, keys[0].key); err != nil {
 			return err
 		}
-		token, err = tx.finishTicket(ticket, u, address, agent)
+		token, err = tx.finishTicket(ticket, u, address, agent, "")
 		return err
 	})
 	if err != nil {
@@ -307,8 +305,14 @@ func (i *Instance) ticketHolder(ctx context.Context, ticket string) (User, error
 	return u, storeError(err)
 }
 
-// finishTicket uses a ticket up and makes the session.
-func (t *tx) finishTicket(ticket string, u User, address, agent string) (string, error) {
+// secondFactorKey counts apart from the password: whoever knows that must not get endless
+// guesses at six digits, from whatever address.
+func secondFactorKey(u User) throttleKey {
+	return throttleKey{hashOf("second factor\x00" + u.APIID()), freePerAccount}
+}
+
+// finishTicket uses a ticket up and makes the session; how ends the sentence of the audit.
+func (t *tx) finishTicket(ticket string, u User, address, agent, how string) (string, error) {
 	res, err := t.Exec(`DELETE FROM pending_sign_in WHERE hash = ?`, hashOf(ticket))
 	if err != nil {
 		return "", err
@@ -316,5 +320,5 @@ func (t *tx) finishTicket(ticket string, u User, address, agent string) (string,
 	if n, err := res.RowsAffected(); err != nil || n == 0 { // two at once: one signs in
 		return "", errors.Join(err, ticketOver())
 	}
-	return t.newSession(u, address, agent)
+	return t.newSessionBy(u, address, agent, how)
 }

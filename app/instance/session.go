@@ -76,7 +76,7 @@ func (i *Instance) SignIn(ctx context.Context, username, password, address, agen
 			return err
 		}
 		if has.Any() {
-			token, err = tx.newTicket(u.ID, "")
+			token, err = tx.newTicket(u.ID)
 		} else {
 			token, err = tx.newSession(u, address, agent)
 		}

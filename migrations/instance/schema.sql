@@ -70,6 +70,11 @@ CREATE TABLE passkey (
   used_at       TEXT
 ) STRICT;
 
+CREATE TABLE passkey_handle (
+  user_id INTEGER PRIMARY KEY CONSTRAINT passkey_handle_user REFERENCES user (id) ON DELETE CASCADE,
+  handle  BLOB NOT NULL CONSTRAINT passkey_handle_handle UNIQUE
+) STRICT;
+
 CREATE TABLE pending_sign_in (
   hash       TEXT PRIMARY KEY,            -- hex SHA-256 of the ticket
   user_id    INTEGER CONSTRAINT pending_sign_in_user REFERENCES user (id) ON DELETE CASCADE,
@@ -172,6 +177,11 @@ CREATE TABLE totp (
   created_at   TEXT NOT NULL
 ) STRICT;
 
+CREATE TABLE used_challenge (
+  hash       TEXT PRIMARY KEY,            -- hex SHA-256
+  expires_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE user (
   id            INTEGER PRIMARY KEY AUTOINCREMENT,
   username      TEXT NOT NULL COLLATE NOCASE CONSTRAINT user_username UNIQUE,
@@ -232,6 +242,8 @@ CREATE INDEX space_mark_by_space ON space_mark (space_id);
 CREATE INDEX team_by_member ON team_member (user_id);
 
 CREATE INDEX team_external_group_by_group ON team_external_group (group_id);
+
+CREATE INDEX used_challenge_by_expiry ON used_challenge (expires_at);
 
 CREATE INDEX user_identity_by_user ON user_identity (user_id);
 
