@@ -376,7 +376,7 @@ func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) 
 		return c.SendString("ready\n")
 	})
 	door.Routes(app)
-	pages := &web.Server{Instance: s.instance, Spaces: s.spaces, Version: s.version, Logs: taskLogs{}, Zones: s.zones, Linked: s.linked, AgentToken: s.webToken, AuditFolder: s.data.auditFolder(), Keys: s.keys, Streaming: s.auditStatus, Secure: secure, Base: ctx, Log: s.log}
+	pages := &web.Server{Instance: s.instance, Spaces: s.spaces, Version: s.version, Logs: taskLogs{}, Zones: s.zones, Linked: s.linked, AgentToken: s.webToken, AuditFolder: s.data.auditFolder(), Keys: s.keys, Streaming: s.auditStatus, PublicURL: s.url, Secure: secure, Base: ctx, Log: s.log}
 	pages.Routes(app)
 	return app, nil
 }

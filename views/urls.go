@@ -28,9 +28,16 @@ func PasswordURL() string   { return "/account/password" }
 func SessionsURL() string   { return "/account/sessions" }
 func TOTPURL() string       { return "/account/authenticator" }
 func RecoveryURL() string   { return "/account/recovery-codes" }
+func PasskeysURL() string   { return "/account/passkeys" }
 func APIKeysURL() string    { return "/account/keys" }
 func UsersURL() string      { return "/admin/users" }
 func AdminAuditURL() string { return "/admin/audit" }
+
+// PasskeyURL is one of one's own. The others take the answer of a passkey: as the only
+// factor, and after the password.
+func PasskeyURL(id string) string  { return PasskeysURL() + seg(id) }
+func SignInPasskeyURL() string     { return SignInURL() + "/passkey" }
+func SignInCodePasskeyURL() string { return SignInCodeURL() + "/passkey" }
 
 // NewUserURL adds somebody; UserURL is a person or a service account; PermissionsOfURL is
 // what they may do, and OwnPermissionsURL what oneself may.

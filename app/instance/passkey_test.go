@@ -5,12 +5,14 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/descope/virtualwebauthn"
 
+	"octopuses.dev/octopuses/app/apptest"
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces/errs"
 )
@@ -429,4 +431,93 @@ func TestRelyingParty(t *testing.T) {
 	if !party.At("octopuses.example.com") || !party.At("Octopuses.example.com:443") || party.At("octopuses.example.com:80") || party.At("192.0.2.7") || (instance.RelyingParty{}).At("") {
 		t.Error("where a browser is")
 	}
+}
+
+// TestHostilePasskeys sends what is near to a good answer, with the cookie that fits: none
+// lets in or finds an error of ours.
+func TestHostilePasskeys(t *testing.T) {
+	t.Parallel()
+	i, c := open(t)
+	ctx := context.Background()
+	ada := user(t, i, "ada")
+	here := signIn(t, i, "ada")
+	phone, _ := withPasskey(t, i, here, "Phone")
+	r := rand.New(rand.NewPCG(20261124, 1))
+	for n := range 300 {
+		options, cookie, err := i.BeginPasskeySignIn(ctx, party, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		bad := string(apptest.HostileBody(r, decoded(t, phone.sign(t, honest, options)), n))
+		_, _, err = i.FinishPasskeySignIn(ctx, party, "", instance.PasskeyAnswer{Cookie: cookie, Credential: bad})
+		if k := errs.KindOf(err); err != nil && k != errs.Unauthenticated {
+			t.Errorf("a sign-in with %.300s: %v", bad, err)
+		}
+
+		if options, cookie, err = i.BeginAddPasskey(ctx, as(t, i, ada), ada, party, "More"); err != nil {
+			t.Fatal(err)
+		}
+		o, err := virtualwebauthn.ParseAttestationOptions(string(options))
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := virtualwebauthn.CreateAttestationResponse(honest, phone.Authenticator, virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2), *o)
+		bad = string(apptest.HostileBody(r, decoded(t, made), n))
+		if _, err = i.FinishAddPasskey(ctx, as(t, i, ada), here, party, instance.PasskeyAnswer{Cookie: cookie, Credential: bad}); err != nil && !errors.Is(err, errs.Invalid) {
+			t.Errorf("a new one with %.300s: %v", bad, err)
+		}
+		for _, part := range []string{"attestationObject", "clientDataJSON"} {
+			options, cookie, err := i.BeginAddPasskey(ctx, as(t, i, ada), ada, party, "More")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o, err = virtualwebauthn.ParseAttestationOptions(string(options)); err != nil {
+				t.Fatal(err)
+			}
+			bad := cut(t, r, virtualwebauthn.CreateAttestationResponse(honest, phone.Authenticator, virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2), *o), part)
+			if _, err = i.FinishAddPasskey(ctx, as(t, i, ada), here, party, instance.PasskeyAnswer{Cookie: cookie, Credential: bad}); !errors.Is(err, errs.Invalid) {
+				t.Errorf("a new one with another %s: %v", part, err)
+			}
+		}
+		all, err := i.Passkeys(ctx, ada)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range all[1:] { // a change beside what counts
+			if err := i.RemovePasskey(ctx, as(t, i, ada), ada, k.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Move(time.Hour)
+	}
+}
+
+func decoded(t *testing.T, answer string) (doc any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(answer), &doc); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// cut changes or cuts off bytes of a part of an answer, at random.
+func cut(t *testing.T, r *rand.Rand, answer, field string) string {
+	t.Helper()
+	doc := decoded(t, answer).(map[string]any)
+	response := doc["response"].(map[string]any)
+	b, err := base64.RawURLEncoding.DecodeString(response[field].(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := r.IntN(len(b)); r.IntN(3) == 0 {
+		b = b[:n]
+	} else {
+		b[n] ^= byte(1 + r.IntN(255))
+	}
+	response[field] = base64.RawURLEncoding.EncodeToString(b)
+	out, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }

@@ -311,6 +311,16 @@ func secondFactorKey(u User) throttleKey {
 	return throttleKey{hashOf("second factor\x00" + u.APIID()), freePerAccount}
 }
 
+// Awaited is what the person has who began the sign-in of a ticket. The error is
+// [errs.Unauthenticated] when that is over.
+func (i *Instance) Awaited(ctx context.Context, ticket string) (SecondFactors, error) {
+	u, err := i.ticketHolder(ctx, ticket)
+	if err != nil {
+		return SecondFactors{}, err
+	}
+	return i.SecondFactors(ctx, u)
+}
+
 // finishTicket uses a ticket up and makes the session; how ends the sentence of the audit.
 func (t *tx) finishTicket(ticket string, u User, address, agent, how string) (string, error) {
 	res, err := t.Exec(`DELETE FROM pending_sign_in WHERE hash = ?`, hashOf(ticket))

@@ -29,6 +29,8 @@ const identityCookie = "octopuses_identity" // a browser that is at an identity 
 // signInPage has the form and a button for each provider.
 func (r *request) signInPage(username, next string, e []ui.FieldError) templ.Component {
 	m := account.SignIn{Page: r.pageFor("Sign in", ""), Username: username, Next: next, Errors: e}
+	_, cannot, _ := r.relyingParty("")
+	m.Passkey = cannot == ""
 	all, err := r.s.Instance.IdentityProviders(r.ctx)
 	if err != nil { // the password goes on working
 		r.s.Log.Warn("list identity providers", "request", r.id, "err", err)

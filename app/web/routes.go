@@ -42,6 +42,7 @@ func (s *Server) table() []route {
 	all = append(all, signInRoutes()...)
 	all = append(all, identityRoutes()...)
 	all = append(all, securityRoutes()...)
+	all = append(all, passkeyRoutes()...)
 	all = append(all, spaceRoutes()...)
 	all = append(all, projectRoutes()...)
 	all = append(all, processRoutes()...)

@@ -26,26 +26,31 @@ func securityRoutes() []route {
 }
 
 func accountPage(r *request) error {
-	page, err := r.accountWith(nil)
+	page, err := r.accountWith("", nil)
 	if err != nil {
 		return err
 	}
 	return r.render(fiber.StatusOK, page)
 }
 
-func (r *request) accountWith(e []ui.FieldError) (templ.Component, error) {
+func (r *request) accountWith(typed string, e []ui.FieldError) (templ.Component, error) {
 	u := r.session.User
 	has, err := r.s.Instance.SecondFactors(r.ctx, u)
 	if err != nil {
 		return nil, err
 	}
+	passkeys, err := r.passkeysOf(u)
+	if err != nil {
+		return nil, err
+	}
+	passkeys.Name = typed
 	return account.ShowAccount(account.Account{Page: r.pageFor("Account", ""), Name: u.DisplayName, Username: u.Username, Email: u.Email, HasPassword: u.HasPassword,
-		Authenticator: has.TOTP, RecoveryCodes: has.RecoveryCodes, Errors: e}), nil
+		Authenticator: has.TOTP, RecoveryCodes: has.RecoveryCodes, Passkeys: passkeys, Errors: e}), nil
 }
 
 // accountAgain draws the account with what is wrong with one of its forms.
 func (r *request) accountAgain(err error) error {
-	page, e := r.accountWith(complaints(err, nil))
+	page, e := r.accountWith(r.value("passkey-name"), complaints(err, map[string]string{"Name": "passkey-name"}))
 	if e != nil {
 		return e
 	}

@@ -44,9 +44,11 @@ type Server struct {
 	// AgentToken completes the secret of a registration to what an agent needs to call us;
 	// nil: agents cannot register.
 	AgentToken func(secret, space string) AgentToken
-	Secure     bool            // browsers reach us over TLS: cookies are Secure
-	Base       context.Context // ends when the server stops; nil: never
-	Log        *slog.Logger    // nil: slog.Default
+	// PublicURL is where people reach us: passkeys belong to its name.
+	PublicURL string
+	Secure    bool            // browsers reach us over TLS: cookies are Secure
+	Base      context.Context // ends when the server stops; nil: never
+	Log       *slog.Logger    // nil: slog.Default
 }
 
 // TaskLogs reads the log of a task as a tree. The door has checked before that the

@@ -81,10 +81,25 @@ func signOut(r *request) error {
 }
 
 func codeForm(r *request) error {
-	if r.Cookies(ticketCookie) == "" {
+	ticket := r.Cookies(ticketCookie)
+	if ticket == "" {
 		return r.see(views.SignInURL())
 	}
-	return r.render(fiber.StatusOK, account.ShowCode(account.Code{Page: r.pageFor("Second factor", ""), Next: local(r.Query("next"))}))
+	return r.render(fiber.StatusOK, r.codePage(ticket, r.Query("next"), nil))
+}
+
+// codePage asks for what the person has whose password was right. To whoever brings a
+// ticket that is over it looks as one of somebody with an authenticator app.
+func (r *request) codePage(ticket, next string, e []ui.FieldError) templ.Component {
+	has, err := r.s.Instance.Awaited(r.ctx, ticket)
+	if err != nil {
+		has = instance.SecondFactors{TOTP: true}
+	}
+	m := account.Code{Page: r.pageFor("Second factor", ""), Next: local(next), App: has.TOTP, Codes: has.RecoveryCodes, Passkeys: has.Passkeys, Errors: e}
+	if _, m.Why, m.At = r.relyingParty(views.SignInURL()); m.At != "" {
+		m.At += "?next=" + url.QueryEscape(m.Next)
+	}
+	return account.ShowCode(m)
 }
 
 func signInWithCode(r *request) error {
@@ -95,7 +110,7 @@ func signInWithCode(r *request) error {
 			return r.see(views.SignInURL())
 		}
 		return r.again(err, nil, func(e []ui.FieldError) templ.Component {
-			return account.ShowCode(account.Code{Page: r.pageFor("Second factor", ""), Next: local(r.form.Get("next")), Errors: e})
+			return r.codePage(ticket, r.form.Get("next"), e)
 		})
 	}
 	r.signedIn(token)

@@ -28,6 +28,7 @@ func userRoutes() []route {
 		post(p+"/:user/active", signedIn, access.UserEdit, changeUser("active", setActive)),
 		post(p+"/:user/password", signedIn, access.UserEdit, changeUser("password", setPassword)),
 		post(p+"/:user/factors", signedIn, access.UserEdit, changeUser("factors", removeFactors)),
+		post(p+"/:user/passkeys/:passkey/remove", signedIn, access.UserEdit, changeUser("passkeys", removePasskeyOf)),
 		post(p+"/:user/sessions/:session/end", signedIn, access.UserEdit, changeUser("sessions", endSessionOf)),
 		post(p+"/:user/keys", signedIn, access.UserEdit, makeKeyFor),
 		post(p+"/:user/keys/:key/delete", signedIn, access.UserEdit, changeUser("keys", revokeKeyOf)),
@@ -158,7 +159,14 @@ func (r *request) userModel(u instance.User) (people.User, error) {
 	if err != nil {
 		return m, err
 	}
-	m.Authenticator, m.RecoveryCodes, m.Passkeys = factors.TOTP, factors.RecoveryCodes, factors.Passkeys
+	m.Authenticator, m.RecoveryCodes = factors.TOTP, factors.RecoveryCodes
+	passkeys, err := i.Passkeys(r.ctx, u)
+	if err != nil {
+		return m, err
+	}
+	for _, k := range passkeys {
+		m.Passkeys = append(m.Passkeys, people.UserPasskey{ID: strconv.FormatInt(k.ID, 10), Name: k.Name, Added: k.CreatedAt, Used: when(k.UsedAt)})
+	}
 	if m.Identities, err = i.IdentitiesOf(r.ctx, u.ID); err != nil {
 		return m, err
 	}
@@ -260,6 +268,17 @@ func removeFactors(r *request, u instance.User) error {
 		return err
 	}
 	return r.s.Instance.RemoveSecondFactors(r.ctx, r.system, u)
+}
+
+func removePasskeyOf(r *request, u instance.User) error {
+	if err := r.notSelf(u); err != nil {
+		return err
+	}
+	id, err := r.passkeyID()
+	if err != nil {
+		return err
+	}
+	return r.s.Instance.RemovePasskey(r.ctx, r.system, u, id)
 }
 
 func endSessionOf(r *request, u instance.User) error {

@@ -50,7 +50,7 @@ func openWith(t testing.TB, client *http.Client) *door {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { reg.Close(ctx); inst.Close() })
-	d := &door{t: t, s: &Server{Instance: inst, Spaces: reg, Keys: apptest.Keys{Masters: masters, Instance: inst, Spaces: reg}, Log: quiet}, cookies: map[string]string{}}
+	d := &door{t: t, s: &Server{Instance: inst, Spaces: reg, Keys: apptest.Keys{Masters: masters, Instance: inst, Spaces: reg}, PublicURL: "https://example.com", Log: quiet}, cookies: map[string]string{}}
 	d.app = fiber.New(fiber.Config{Immutable: true, StreamRequestBody: true, DisablePreParseMultipartForm: true, BodyLimit: 64 << 20})
 	d.s.Routes(d.app)
 	return d

@@ -205,6 +205,14 @@ on('click', '[data-theme-set]', (e, t) => {
 function typed() { for (const i of $$('input[data-confirm]')) { const b = $('button[type=submit]', i.form); if (b) b.disabled = i.value !== i.dataset.confirm; } }
 on('input', 'input[data-confirm]', typed);
 
+// A page that came as an answer takes the place of this one.
+function replace(html) {
+  const doc = new DOMParser().parseFromString(html, 'text/html');
+  Idiomorph.morph(document.body, [...doc.body.children], { morphStyle: 'innerHTML' });
+  document.title = doc.title; htmx.process(document.body); ready(); scrollTo(0, 0);
+  $('[aria-invalid=true]')?.focus();
+}
+
 // Files: drag onto the zone, or choose; progress while it goes.
 for (const ev of ['dragover', 'dragleave', 'drop']) on(ev, '.drop', (e, z) => {
   e.preventDefault(); z.classList.toggle('over', ev === 'dragover');
@@ -231,14 +239,54 @@ on('submit', 'form[data-upload]', (e, f) => {
   };
   x.onload = () => {
     if (x.status < 400) { location.href = x.responseURL; return; }
-    end('');
-    const doc = new DOMParser().parseFromString(x.responseText, 'text/html');
-    Idiomorph.morph(document.body, [...doc.body.children], { morphStyle: 'innerHTML' });
-    document.title = doc.title; htmx.process(document.body); ready(); scrollTo(0, 0);
-    $('[aria-invalid=true]')?.focus();
+    end(''); replace(x.responseText);
   };
   x.onerror = () => end('The connection broke. The file was not stored. Send it again.');
   x.open('POST', f.action); x.send(new FormData(f));
+});
+
+// Passkeys: the server says what to ask the authenticator, the form carries the answer.
+const bytes = (s) => Uint8Array.from(atob(s.replaceAll('-', '+').replaceAll('_', '/')), (c) => c.charCodeAt(0));
+const base64url = (b) => btoa(String.fromCharCode(...new Uint8Array(b))).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+async function passkey(k) {
+  k.challenge = bytes(k.challenge);
+  if (k.user) k.user.id = bytes(k.user.id);
+  for (const c of [...(k.allowCredentials || []), ...(k.excludeCredentials || [])]) c.id = bytes(c.id);
+  const c = k.user ? await navigator.credentials.create({ publicKey: k }) : await navigator.credentials.get({ publicKey: k });
+  const a = c.response, response = { clientDataJSON: base64url(a.clientDataJSON) };
+  if (k.user) Object.assign(response, { attestationObject: base64url(a.attestationObject), transports: a.getTransports?.() || [] });
+  else Object.assign(response, { authenticatorData: base64url(a.authenticatorData), signature: base64url(a.signature) }, a.userHandle && { userHandle: base64url(a.userHandle) });
+  return JSON.stringify({ id: c.id, rawId: base64url(c.rawId), type: c.type, response, clientExtensionResults: {} });
+}
+function noPasskey(err, adding) {
+  if (/certificate/i.test(err.message)) return 'The browser uses no passkey with a server whose certificate it does not trust.';
+  switch (err.name) {
+    case 'InvalidStateError': return 'This device has a passkey for this account already.';
+    case 'NotAllowedError': return adding ? 'No passkey was added: it was cancelled, or nothing answered in time.' : 'No passkey answered: it was cancelled, or this device has none for this server.';
+    case 'SecurityError': return 'The browser uses no passkey at this address.';
+    case 'TypeError': return 'The server did not answer. Try again.';
+  }
+  return `The browser uses no passkey here (${err.name}).`;
+}
+on('submit', 'form[data-passkey]', async (e, f) => {
+  e.preventDefault();
+  if (f.dataset.sending) return;
+  f.dataset.sending = '1';
+  let say = $('[data-refused]', f);
+  if (!say) { say = document.createElement('p'); say.dataset.refused = ''; say.className = 't-bad'; say.setAttribute('role', 'status'); f.append(say); }
+  say.textContent = '';
+  let adding = false;
+  try {
+    if (!window.PublicKeyCredential) throw new DOMException('', 'NotSupportedError');
+    const r = await fetch(f.dataset.passkey, { method: 'POST', body: new URLSearchParams(new FormData(f)) });
+    if (r.redirected) { location.href = r.url; return; }
+    if (!r.headers.get('Content-Type')?.startsWith('application/json')) { replace(await r.text()); return; }
+    const asked = (await r.json()).publicKey;
+    adding = !!asked.user;
+    f.elements.credential.value = await passkey(asked);
+    for (const i of $$('input[type=password]', f)) i.value = ''; // it was asked for
+    f.submit();
+  } catch (err) { say.textContent = noPasskey(err, adding); } finally { delete f.dataset.sending; }
 });
 
 // Rows that have an order are dragged where a form takes the order; Up and Down do the same.

@@ -23,6 +23,10 @@ func Fixtures() []views.Fixture {
 		log = append(log, Entry{At: at, Who: "Ana Lovelace", What: "changed variables", Subject: "Checkout", Href: "/x", From: "192.0.2.7", Denied: i%8 == 3})
 	}
 	keys := []Key{{ID: "1", Purpose: "Builds of the web shop", Hint: "API-7Q", Created: at, LastUsed: at, Expires: at.AddDate(1, 0, 0)}, {ID: "2", Purpose: "Laptop", Hint: "API-KX", Created: at}}
+	var passkeys []Passkey
+	for n := range 20 {
+		passkeys = append(passkeys, Passkey{ID: strconv.Itoa(n + 1), Name: []string{"Phone", "A blue security key that lies in the drawer, left"}[n%2], Added: at, Used: []time.Time{at, {}}[n%2]})
+	}
 	settings := Settings{Page: views.SamplePage("Settings", "Settings"), Name: "Payments", Projects: 12, Releases: 840, Targets: 31, CanDelete: true}
 	forbidden := settings
 	forbidden.CanDelete, forbidden.Why = false, "You need SpaceDelete; an administrator can grant it."
@@ -52,6 +56,7 @@ func Fixtures() []views.Fixture {
 		{Name: "signin usual", Component: ShowSignIn(SignIn{Page: out("Sign in")})},
 		{Name: "signin failed", Component: ShowSignIn(SignIn{Page: out("Sign in"), Username: "ana", Errors: wrong})},
 		{Name: "signin providers", Component: ShowSignIn(SignIn{Page: out("Sign in"), Providers: []Provider{{ID: "IdentityProviders-1", Name: "Example Login"}, {ID: "IdentityProviders-2", Name: "Partners of a company with a long name"}}})},
+		{Name: "signin passkey", Component: ShowSignIn(SignIn{Page: out("Sign in"), Passkey: true, Providers: []Provider{{ID: "IdentityProviders-1", Name: "Example Login"}}})},
 		{Name: "providers empty", Component: ShowProviders(Providers{Page: in("Sign-in")})},
 		{Name: "providers usual", Component: ShowProviders(Providers{Page: in("Sign-in"), Providers: []Provider{{ID: "IdentityProviders-1", Name: "Example Login", Issuer: "https://login.example.com/realms/main", Enabled: true}, {ID: "IdentityProviders-2", Name: "Partners", Issuer: "https://partners.example.com"}}})},
 		{Name: "provider new failed", Component: ShowProvider(Provider{Page: in("Add an identity provider"), Name: "Example", Issuer: "http://login.example.com", Enabled: true, Errors: []ui.FieldError{{Name: "issuer", Message: "The issuer is an https URL without a query."}}})},
@@ -64,9 +69,17 @@ func Fixtures() []views.Fixture {
 		{Name: "keys usual", Component: ShowKeys(Keys{Page: in("API keys"), Keys: keys, New: "API-7QHX2M4Z9K3V8T1B6N5C"})},
 		{Name: "account usual", Component: ShowAccount(Account{Page: in("Account"), Name: "Ana Lovelace", Username: "ana", Email: "ana@example.com", HasPassword: true})},
 		{Name: "account second factor", Component: ShowAccount(Account{Page: in("Account"), Name: "Ana Lovelace", Username: "ana", HasPassword: true, Authenticator: true, RecoveryCodes: 9, Errors: []ui.FieldError{{Name: "app-password", Message: "This is not your password."}}})},
+		{Name: "account passkeys", Component: ShowAccount(Account{Page: in("Account"), Name: "Ana Lovelace", Username: "ana", HasPassword: true, Authenticator: true, RecoveryCodes: 1, Passkeys: Passkeys{Keys: passkeys, Name: "Blue"}, Errors: []ui.FieldError{{Name: "passkey-password", Message: "This is not your password."}}})},
+		{Name: "account passkeys elsewhere", Component: ShowAccount(Account{Page: in("Account"), Username: "ana", HasPassword: true, RecoveryCodes: 10, Passkeys: Passkeys{Keys: passkeys[:1], Why: "Passkeys of this server belong to https://octopuses.example.com, and this page was opened at 192.0.2.7:8443.", At: "https://octopuses.example.com/account"}})},
+		{Name: "account passkeys impossible", Component: ShowAccount(Account{Page: in("Account"), Username: "ana", HasPassword: true, Passkeys: Passkeys{Why: "A passkey belongs to the name of a server, and this one is reached at 192.0.2.7, which is an address and no name. Whoever runs this server gives it a name with --public-url, as https://octopuses.example.com."}})},
+		{Name: "passkey usual", Component: ShowPasskey(PasskeyPage{Page: in("Phone"), Passkey: passkeys[0], Typed: "Phone", Last: true})},
+		{Name: "passkey failed", Component: ShowPasskey(PasskeyPage{Page: in("Phone"), Passkey: passkeys[1], Typed: "", Errors: []ui.FieldError{{Name: "name", Message: "A passkey needs a name, so that you know it again."}}})},
 		{Name: "authenticator usual", Component: ShowAuthenticator(Authenticator{Page: in("Add an authenticator app"), Secret: "JBSWY3DPEHPK3PXP", Size: 3, Path: "M0 0h1v1h-1zM2 2h1v1h-1z"})},
 		{Name: "recovery codes", Component: ShowRecoveryCodes(RecoveryCodes{Page: in("Recovery codes"), Codes: []string{"ABCD-EFGH-JKLM-NPQR", "STUV-WXYZ-2345-6789"}})},
-		{Name: "code failed", Component: ShowCode(Code{Page: out("Second factor"), Errors: []ui.FieldError{{Message: "The code is wrong or was used before."}}})},
+		{Name: "code passkey", Component: ShowCode(Code{Page: out("Second factor"), Passkeys: 2, App: true, Codes: 8})},
+		{Name: "code passkey alone", Component: ShowCode(Code{Page: out("Second factor"), Passkeys: 1})},
+		{Name: "code passkey elsewhere", Component: ShowCode(Code{Page: out("Second factor"), Passkeys: 1, Codes: 8, Why: "Passkeys of this server belong to https://octopuses.example.com, and this page was opened at 192.0.2.7:8443.", At: "https://octopuses.example.com/signin"})},
+		{Name: "code failed", Component: ShowCode(Code{Page: out("Second factor"), App: true, Errors: []ui.FieldError{{Message: "The code is wrong or was used before."}}})},
 		{Name: "sessions usual", Component: ShowSessions(Sessions{Page: in("Sessions"), Sessions: []Session{{ID: "1", Agent: "Firefox on Linux", Address: "192.0.2.7", Began: at, Seen: at, This: true}, {ID: "2", Agent: "Safari on iPhone", Address: "2001:db8::7", Began: at, Seen: at}}})},
 		{Name: "audit empty", Component: ShowAudit(Audit{Page: views.SamplePage("Audit", "Settings"), Action: "/audit", Exports: []string{"/csv", "/jsonl"}, Query: "nothing like it", From: "2026-11-01"})},
 		{Name: "audit changes", Component: ShowAudit(Audit{Page: views.SamplePage("Audit", "Settings"), Action: "/audit", Categories: []ui.Option{{Value: "Modified", Label: "Modified", Selected: true}, {Value: "Denied", Label: "Denied"}}, Entries: append(log[:3:3],

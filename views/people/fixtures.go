@@ -44,7 +44,7 @@ func Fixtures() []views.Fixture {
 	for n := range 100 {
 		crowd = append(crowd, UserRow{ID: fmt.Sprintf("Users-%d", n), Username: fmt.Sprintf("user%d", n), Name: fmt.Sprintf("Person %d", n), Email: fmt.Sprintf("user%d@example.com", n), Admin: n == 0, Service: n%7 == 3, Disabled: n%9 == 4, LastSeen: at})
 	}
-	person := User{Page: server, ID: "Users-2", Username: "bo", Name: "Bo Lind", Email: "bo@example.com", HasPassword: true, Authenticator: true, RecoveryCodes: 9, Created: at, LastSeen: at, CanEdit: true,
+	person := User{Page: server, ID: "Users-2", Username: "bo", Name: "Bo Lind", Email: "bo@example.com", HasPassword: true, Authenticator: true, RecoveryCodes: 9, Passkeys: []UserPasskey{{ID: "1", Name: "Phone", Added: at, Used: at}, {ID: "2", Name: "A blue security key that lies in the drawer, left", Added: at}}, Created: at, LastSeen: at, CanEdit: true,
 		Teams: []TeamRef{{Name: "Everyone", Href: "/t", Where: "of the system"}, {Name: "Web shop", Href: "/t", Where: "of Payments"}}, Identities: []string{"Example Login: 9f2c4d1e"},
 		Sessions: []UserSession{{ID: "a", Address: "192.0.2.7", Agent: "Firefox on Linux", Created: at, Seen: at}}, Keys: []UserKey{{ID: "1", Purpose: "Laptop", Hint: "API-KX", Created: at, LastUsed: at}}}
 	robot, untouchable, mistyped2 := person, person, person
