@@ -211,7 +211,7 @@ func TestBrowser(t *testing.T) {
 	t.Run("together", func(t *testing.T) { // ends when the parallel ones have ended
 		for name, f := range map[string]func(*testing.T, *browser, *shopSite){
 			"harness": testHarness, "sign in and palette": testPalette, "live deployment": testLive, "upload": testUploadForm,
-			"dashboard by arrows": testArrows, "theme": testTheme, "gallery": testGallery, "live pages": testLivePages, "add a target": testAddTarget,
+			"dashboard by arrows": testArrows, "theme": testTheme, "gallery": testGallery, "live pages": testLivePages, "add a target": testAddTarget, "passkey": testPasskey,
 		} {
 			t.Run(name, func(t *testing.T) { t.Parallel(); f(t, b, shop) })
 		}
