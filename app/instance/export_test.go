@@ -37,3 +37,24 @@ func CountOpening(t *testing.T, db *sql.DB, m secrets.Master) (n int) {
 	}
 	return n
 }
+
+// StoredPasskeys is what the file keeps of each passkey.
+func (i *Instance) StoredPasskeys(t *testing.T) (all []string) {
+	t.Helper()
+	rows, err := i.read.Query(`SELECT credential FROM passkey`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, text)
+	}
+	if err := rows.Err(); err != nil || len(all) == 0 {
+		t.Fatal("no passkey is stored: ", err)
+	}
+	return all
+}

@@ -1,7 +1,6 @@
 package instance
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"encoding/base64"
@@ -353,12 +352,8 @@ func (t *tx) answered(w *webauthn.WebAuthn, c ceremony, expected User, answer st
 		used, refusal = w.ValidateLogin(h, asked, parsed)
 	} else {
 		asked.UserVerification = protocol.VerificationRequired
-		used, refusal = w.ValidateDiscoverableLogin(func(_, handle []byte) (webauthn.User, error) {
-			if !bytes.Equal(handle, h.handle) {
-				return nil, errors.New("it belongs to somebody else")
-			}
-			return h, nil
-		}, asked, parsed)
+		// The library compares the handle that the answer names with that of h.
+		used, refusal = w.ValidateDiscoverableLogin(func(_, _ []byte) (webauthn.User, error) { return h, nil }, asked, parsed)
 	}
 	if refusal == nil && used.Authenticator.CloneWarning {
 		refusal = errors.New("its count of signatures did not rise: somebody may have a copy of it")

@@ -117,10 +117,13 @@ func TestPasskeys(t *testing.T) {
 	if all, err := i.Sessions(ctx, ada); err != nil || len(all) != 1 || all[0].ID == elsewhere.ID {
 		t.Errorf("sessions after a passkey was added: %v, %v", all, err)
 	}
-	token2 := virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeRSA)
-	token, more := withPasskey(t, i, here, "Token")
-	if token.Credential = token2; len(more) != 0 {
+	if _, more := withPasskey(t, i, here, "Token"); len(more) != 0 {
 		t.Error("the second passkey replaced the recovery codes")
+	}
+	for _, text := range i.StoredPasskeys(t) {
+		if !strings.Contains(text, `"publicKey":"`) || strings.Contains(text, "clientDataJSON") || strings.Contains(text, "object") {
+			t.Errorf("more than a public key is kept: %s", text)
+		}
 	}
 
 	// As a second factor, which may ask nobody who it is.
@@ -236,10 +239,17 @@ func TestPasskeyRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := phone.sign(t, honest, options)
-	_, _, err = i.FinishPasskeySignIn(ctx, party, first, instance.PasskeyAnswer{Cookie: cookie, Credential: evil.sign(t, honest, options)})
-	refused("eve's passkey for ada", err)
-	_, _, err = i.FinishPasskeySignIn(ctx, party, ticket(t, i, "ada"), instance.PasskeyAnswer{Cookie: cookie, Credential: good})
-	refused("the right answer after a wrong one to the same question", err)
+	_, _, wrong := i.FinishPasskeySignIn(ctx, party, first, instance.PasskeyAnswer{Cookie: cookie, Credential: evil.sign(t, honest, options)})
+	_, _, right := i.FinishPasskeySignIn(ctx, party, first, instance.PasskeyAnswer{Cookie: cookie, Credential: good})
+	if !errors.Is(wrong, errs.Unauthenticated) || !errors.Is(right, errs.Unauthenticated) {
+		t.Errorf("eve's passkey for ada: %v; the right answer after it to the same question: %v", wrong, right)
+	}
+	options, cookie, err = i.BeginAddPasskey(ctx, as(t, i, ada), ada, party, "More")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = i.FinishPasskeySignIn(ctx, party, first, instance.PasskeyAnswer{Cookie: cookie, Credential: phone.sign(t, honest, options)})
+	refused("a signature under the question for a new passkey", err)
 	eves := ticket(t, i, "eve")
 	_, _, err = i.FinishPasskeySignIn(ctx, party, eves, instance.PasskeyAnswer{Cookie: cookie, Credential: good})
 	refused("a question that somebody else was asked", err)
@@ -278,6 +288,20 @@ func TestPasskeyRefusals(t *testing.T) {
 		t.Error("the audit does not tell of the copy")
 	}
 
+	// One that is shared between devices counts nothing; its answer counts once nevertheless.
+	synced, _ := withPasskey(t, i, enterAgain(t, i, phone), "Synced")
+	synced.Counter--
+	options, cookie, err = i.BeginPasskeySignIn(ctx, party, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	once := instance.PasskeyAnswer{Cookie: cookie, Credential: synced.sign(t, honest, options)}
+	if _, _, err := i.FinishPasskeySignIn(ctx, party, "", once); err != nil || synced.Counter != 0 {
+		t.Fatalf("without a count: %v", err)
+	}
+	_, _, err = i.FinishPasskeySignIn(ctx, party, "", once)
+	refused("an answer that was sent again", err)
+
 	if _, err := i.UpdateUser(ctx, instance.System(), ada.ID, instance.UserInput{Username: "ada", IsActive: false}); err != nil {
 		t.Fatal(err)
 	}
@@ -286,6 +310,16 @@ func TestPasskeyRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused("a user who is deleted", try(evil, honest))
+}
+
+// enterAgain is a session that was begun with a passkey.
+func enterAgain(t *testing.T, i *instance.Instance, d *device) instance.Session {
+	t.Helper()
+	token, err := enter(t, i, d, honest, "192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sessionOf(t, i, token)
 }
 
 // flipped changes one bit in the middle of a part of an answer.
