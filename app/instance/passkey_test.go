@@ -60,7 +60,7 @@ func withPasskey(t *testing.T, i *instance.Instance, s instance.Session, name st
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &device{virtualwebauthn.NewAuthenticatorWithOptions(virtualwebauthn.AuthenticatorOptions{UserHandle: []byte(o.UserID)}), virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2)}
+	d := &device{virtualwebauthn.NewAuthenticatorWithOptions(virtualwebauthn.AuthenticatorOptions{UserHandle: []byte(o.UserID)}), apptest.NewCredential()}
 	if strings.Contains(o.UserID, s.User.Username) {
 		t.Errorf("the handle tells who it is: %q", o.UserID)
 	}
@@ -226,7 +226,7 @@ func TestPasskeyRefusals(t *testing.T) {
 	refused("eve's passkey under ada's handle", try(&thief, honest))
 	thief.Credential.ID = phone.Credential.ID
 	refused("ada's passkey signed by eve's key", try(&thief, honest))
-	stranger := device{phone.Authenticator, virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2)}
+	stranger := device{phone.Authenticator, apptest.NewCredential()}
 	refused("a passkey that nobody has", try(&stranger, honest))
 	absent := *phone
 	absent.Authenticator.Options.UserNotPresent = true
@@ -352,7 +352,7 @@ func TestPasskeysAreThrottled(t *testing.T) {
 	ctx := context.Background()
 	user(t, i, "ada")
 	phone, codes := withPasskey(t, i, signIn(t, i, "ada"), "Phone")
-	wrong := &device{phone.Authenticator, virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2)}
+	wrong := &device{phone.Authenticator, apptest.NewCredential()}
 	busy := 0
 	for range 30 {
 		if _, err := enter(t, i, wrong, honest, "198.51.100.7"); errors.Is(err, errs.Busy) {
@@ -431,7 +431,7 @@ func TestPasskeysOfOthers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		answer := instance.PasskeyAnswer{Cookie: cookie, Credential: virtualwebauthn.CreateAttestationResponse(at, phone.Authenticator, virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2), *o)}
+		answer := instance.PasskeyAnswer{Cookie: cookie, Credential: virtualwebauthn.CreateAttestationResponse(at, phone.Authenticator, apptest.NewCredential(), *o)}
 		for _, when := range []string{"", ", sent again"} {
 			if _, err := i.FinishAddPasskey(ctx, as(t, i, ada), here, party, answer); !errors.Is(err, errs.Invalid) {
 				t.Errorf("%s%s: %v", what, when, err)
@@ -495,7 +495,7 @@ func TestHostilePasskeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		made := virtualwebauthn.CreateAttestationResponse(honest, phone.Authenticator, virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2), *o)
+		made := virtualwebauthn.CreateAttestationResponse(honest, phone.Authenticator, apptest.NewCredential(), *o)
 		bad = string(apptest.HostileBody(r, decoded(t, made), n))
 		if _, err = i.FinishAddPasskey(ctx, as(t, i, ada), here, party, instance.PasskeyAnswer{Cookie: cookie, Credential: bad}); err != nil && !errors.Is(err, errs.Invalid) {
 			t.Errorf("a new one with %.300s: %v", bad, err)
@@ -508,7 +508,7 @@ func TestHostilePasskeys(t *testing.T) {
 			if o, err = virtualwebauthn.ParseAttestationOptions(string(options)); err != nil {
 				t.Fatal(err)
 			}
-			bad := cut(t, r, virtualwebauthn.CreateAttestationResponse(honest, phone.Authenticator, virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2), *o), part)
+			bad := cut(t, r, virtualwebauthn.CreateAttestationResponse(honest, phone.Authenticator, apptest.NewCredential(), *o), part)
 			if _, err = i.FinishAddPasskey(ctx, as(t, i, ada), here, party, instance.PasskeyAnswer{Cookie: cookie, Credential: bad}); !errors.Is(err, errs.Invalid) {
 				t.Errorf("a new one with another %s: %v", part, err)
 			}

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/descope/virtualwebauthn"
+
+	"octopuses.dev/octopuses/app/apptest"
 )
 
 var namedServer = virtualwebauthn.RelyingParty{ID: "example.com", Origin: "https://example.com"}
@@ -21,7 +23,7 @@ type key struct {
 }
 
 func newKey() *key {
-	return &key{Credential: virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2)}
+	return &key{Credential: apptest.NewCredential()}
 }
 
 // sign answers the question of a sign-in.
