@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"mime/multipart"
 	"net/http"
 	"os"
 	"os/exec"
@@ -218,13 +219,26 @@ func request(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: http STATUS METHOD URL [FILE]")
 	}
 	var body io.Reader
-	if len(args) == 4 {
+	kind := ""
+	if len(args) == 4 && strings.HasSuffix(args[3], ".zip") { // a package, as a browser sends one
+		var form bytes.Buffer
+		w := multipart.NewWriter(&form)
+		part, err := w.CreateFormFile("file", filepath.Base(args[3]))
+		ts.Check(err)
+		_, err = io.WriteString(part, ts.ReadFile(args[3]))
+		ts.Check(err)
+		ts.Check(w.Close())
+		body, kind = &form, w.FormDataContentType()
+	} else if len(args) == 4 {
 		body = strings.NewReader(ts.ReadFile(args[3]))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, args[1], args[2], body)
 	ts.Check(err)
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
+	}
 	if key := ts.Getenv("API_KEY"); key != "" {
 		req.Header.Set("X-Octopus-ApiKey", key)
 	}

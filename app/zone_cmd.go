@@ -23,7 +23,7 @@ func zoneCommand() *command {
 	return &command{
 		name: "zone", summary: "Link a space with one of another zone, and carry bundles and receipts by hand",
 		detail: "These commands work on the data folder itself, whether the server runs or not.",
-		sub:    []*command{zoneCardCommand(), zoneTrustCommand(), zoneInviteCommand(), zoneJoinCommand(), zoneLinksCommand(), zonePromoteCommand(), zoneImportCommand(), zoneReceiptsCommand(), zoneReceiveCommand()},
+		sub:    []*command{zoneCardCommand(), zoneVerifyCommand(), zoneTrustCommand(), zoneInviteCommand(), zoneJoinCommand(), zoneLinksCommand(), zonePromoteCommand(), zoneImportCommand(), zonePackagesCommand(), zoneReceiptsCommand(), zoneReceiveCommand()},
 	}
 }
 

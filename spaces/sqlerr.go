@@ -34,6 +34,12 @@ func storeError(err error) error {
 	return err
 }
 
+// DiskFull reports whether err is that of a file of SQLite that found no room.
+func DiskFull(err error) bool {
+	var se *sqlite.Error
+	return errors.As(err, &se) && se.Code()&0xff == sqlite3.SQLITE_FULL
+}
+
 // taken turns a broken unique constraint into a complaint about a field.
 func taken(err error, field, format string, args ...any) error {
 	if errors.Is(err, errs.Exists) {

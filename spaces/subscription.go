@@ -70,7 +70,7 @@ func EventGroups() []EventGroup {
 		{"DeploymentCritical", "Deployments that need somebody", []string{"DeploymentFailed", "InterruptionRaised"}},
 		{"Machine", "Deployment targets", []string{"MachineHealthy", "MachineHasWarnings", "MachineUnhealthy", "MachineUnavailable"}},
 		{"MachineCritical", "Deployment targets that need somebody", []string{"MachineUnhealthy", "MachineUnavailable"}},
-		{"Promotion", "Promotions between zones", []string{"ReleasePromoted", "BundleReceived", "BundleAccepted", "BundleRejected", "ReleaseRecalled", "BundleRecalled", "ReceiptReceived"}},
+		{"Promotion", "Promotions between zones", []string{"ReleasePromoted", "BundleReceived", "PackageReceived", "BundleAccepted", "BundleRejected", "ReleaseRecalled", "BundleRecalled", "ReceiptReceived"}},
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 	"syscall"
+
+	"octopuses.dev/octopuses/spaces"
 	"time"
 )
 
@@ -86,5 +88,5 @@ const (
 
 // isFull reports whether a disk or its quota is used up.
 func isFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+	return spaces.DiskFull(err) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

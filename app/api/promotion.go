@@ -23,6 +23,7 @@ func promotionRoutes() []Row {
 		get("/zones/inbox", InSpace, access.ReleaseView, zoneInbox),
 		moving(post("/zones/inbox", InSpace, access.BundleImport, zoneImport)),
 		get("/zones/inbox/:id", InSpace, access.ReleaseView, zoneReview),
+		moving(post("/zones/inbox/:id/packages", InSpace, access.BundleImport, zoneGivePackage)),
 		post("/zones/inbox/:id/accept", InSpace, access.BundleApprove, zoneAccept),
 		post("/zones/inbox/:id/reject", InSpace, access.BundleApprove, zoneReject),
 		moving(get("/zones/links/:id/receipts", InSpace, access.ReceiptExport, zoneExportReceipts)),
@@ -210,6 +211,27 @@ func zoneReview(r *request) error {
 		previous, against = v.Previous.Version, v.Against.Version
 	}
 	return r.ok(fields{"ComparedWith": against, "Deployed": orEmpty(v.Deployed), "Inbound": r.inbound(v.Inbound), "Link": r.link(v.Link), "Words": v.Words, "Path": v.Promotion.Path, "Evidence": orEmpty(v.Evidence), "Templates": orEmpty(v.Templates), "Packages": v.Promotion.Packages, "Requires": v.Promotion.Requires, "Warnings": orEmpty(v.Warnings), "Previous": previous, "ProcessChanges": orEmpty(v.Steps), "VariableChanges": orEmpty(v.Changes), "PackageChanges": orEmpty(v.Packages)})
+}
+
+// zoneGivePackage takes a package file that the release lacks, of any name.
+func zoneGivePackage(r *request) error {
+	id, err := r.inboundID()
+	if err != nil {
+		return err
+	}
+	awaited, err := r.s.Zones.Awaited(r.ctx, r.space, r.actor, id)
+	if err != nil {
+		return err
+	}
+	name, file, err := r.upload(r.s.MaxPackage)
+	if err != nil {
+		return err
+	}
+	a, err := r.s.Zones.GivePackage(r.ctx, r.space, r.actor, awaited, name, file)
+	if err != nil {
+		return err
+	}
+	return r.ok(fields{"PackageId": a.ID, "Version": a.Version, "Digest": a.Digest, "Size": a.Size})
 }
 
 func zoneAccept(r *request) error {

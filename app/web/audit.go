@@ -34,7 +34,7 @@ const auditPage = 100
 
 // The categories that people ask for, in a space and on the server.
 var (
-	auditKinds  = []string{"Created", "Modified", "Deleted", "Denied", "DeploymentQueued", "DeploymentStarted", "DeploymentSucceeded", "DeploymentFailed", "DeploymentCanceled", "TaskCanceled", "InterruptionRaised", "InterruptionAnswered", "ReleasePromoted", "BundleReceived", "BundleAccepted", "BundleRejected", "ReceiptReceived"}
+	auditKinds  = []string{"Created", "Modified", "Deleted", "Denied", "DeploymentQueued", "DeploymentStarted", "DeploymentSucceeded", "DeploymentFailed", "DeploymentCanceled", "TaskCanceled", "InterruptionRaised", "InterruptionAnswered", "ReleasePromoted", "BundleReceived", "PackageReceived", "BundleAccepted", "BundleRejected", "ReceiptReceived"}
 	serverKinds = []string{"Created", "Modified", "Deleted", "Denied", "SignedIn", "SignedOut", "SignInBlocked", "SessionRevoked"}
 )
 

@@ -31,6 +31,7 @@ func promotionRoutes() []route {
 		get(p+"/outbox", inSpace, access.ReleaseView, outbox),
 		takes(post(p+"/outbox/receipts", inSpace, access.ReceiptImport, importReceipts)),
 		get(p+"/inbox/:inbound", inSpace, access.ReleaseView, review),
+		takes(post(p+"/inbox/:inbound/packages", inSpace, access.BundleImport, givePackage)),
 		post(p+"/inbox/:inbound/accept", inSpace, access.BundleApprove, acceptInbound),
 		post(p+"/inbox/:inbound/approve", inSpace, access.BundleApprove, approveInbound),
 		post(p+"/inbox/:inbound/allow", inSpace, access.BundleApprove, allowRecalled),
@@ -190,6 +191,26 @@ func importBundle(r *request) error {
 		return r.again(err, nil, func(e []ui.FieldError) templ.Component { m.Errors = e; return pages.ShowInbox(m) })
 	}
 	return r.see(views.InboundURL(r.about.Slug, in.ID.String()))
+}
+
+// givePackage takes a package file of an inbound release that a person brought.
+func givePackage(r *request) error {
+	id, err := r.inboundID()
+	if err != nil {
+		return err
+	}
+	awaited, err := r.s.Zones.Awaited(r.ctx, r.space, r.actor, id)
+	if err != nil {
+		return err
+	}
+	part, err := r.onlyFile()
+	if err == nil {
+		_, err = r.s.Zones.GivePackage(r.ctx, r.space, r.actor, awaited, part.FileName(), filePart{part})
+	}
+	if err != nil {
+		return r.decisionFailed(err)
+	}
+	return r.see(views.InboundURL(r.about.Slug, id.String()))
 }
 
 func outboundRow(p spaces.Promotion, project string) pages.Outbound {

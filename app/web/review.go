@@ -67,6 +67,7 @@ func (r *request) reviewWith(cause error) error {
 	if cause != nil {
 		m.Errors = complaints(cause, nil)
 	}
+	m.CanGive, m.GiveWhy = r.can(access.BundleImport, access.Scope{})
 	m.CanDecide, m.Why = r.can(access.BundleApprove, access.Scope{})
 	m.Recall = recallHere(in)
 	_, err = spaces.View(r.ctx, r.space, r.actor, func(tx *spaces.ReadTx) (struct{}, error) {
@@ -333,7 +334,7 @@ func rejectInbound(r *request) error {
 }
 
 func (r *request) decisionFailed(err error) error {
-	for _, kind := range []errs.Kind{errs.Invalid, errs.Blocked, errs.Stale, errs.Exists} {
+	for _, kind := range []errs.Kind{errs.Invalid, errs.Blocked, errs.Stale, errs.Exists, errs.Unavailable} {
 		if errors.Is(err, kind) {
 			return r.reviewWith(err)
 		}

@@ -138,7 +138,11 @@ func TestMissingPackagesOnThePage(t *testing.T) {
 		b, _ := dev.download("/spaces/payments/packages/" + id + "/" + version + "/download")
 		return b
 	}
-	prod.want(prod.upload(file{"Whatever.7.0.0.zip", bytesOf("Mail", "2.0.0")}), 303, "")
+	refused := prod.give(taken.location, taken.location+"/packages", "package", []byte("something else"))
+	if prod.want(refused, 422, ""); !strings.Contains(refused.Find("main").Text(), "has the digest") {
+		t.Errorf("of other bytes it says %s", refused.Find("main").Text())
+	}
+	prod.want(prod.give(taken.location, taken.location+"/packages", "package", bytesOf("Mail", "2.0.0")), 303, taken.location)
 	if text := says("after one of them", missing, here).Find("main").Text(); !strings.Contains(text, "1 of 2 package files are not here yet") {
 		t.Errorf("the page says %s", text)
 	}
