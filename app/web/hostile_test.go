@@ -310,7 +310,7 @@ func TestHostileForms(t *testing.T) {
 			continue // does not end
 		}
 		if row.method == "POST" {
-			if len(a.forms[row.path]) == 0 {
+			if len(a.forms[row.path]) == 0 && rare[row.path] == nil {
 				bare = append(bare, row.path)
 			}
 			all := a.formsOf(row)
@@ -338,7 +338,7 @@ func TestHostileForms(t *testing.T) {
 			a.answers(t, "GET "+to, a.get(to))
 		}
 	}
-	if taken < 100 || len(bare) > 28 {
+	if taken < 100 || len(bare) > 18 {
 		t.Errorf("%d forms were taken, and of %d rows no page has a form for %v: what is sent is too far from what is good", taken, len(bare), bare)
 	}
 }
