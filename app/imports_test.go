@@ -23,16 +23,17 @@ var edges = []struct {
 	to   string
 }{
 	{".", "app spaces/execution"},
-	{"app", "app/agent app/api app/body app/collector app/outbound app/demo app/instance app/runner app/targets app/web spaces spaces/* zones zones/* views"},
+	{"app", "app/agent app/api app/body app/collector app/feeds app/outbound app/demo app/instance app/runner app/targets app/web spaces spaces/* zones zones/* views"},
 	// The story drives its servers from outside, as anybody would.
 	{"app/demo", "spaces/versions"},
 	{"app/apptest", "app app/* spaces spaces/* zones zones/pin"},
 	// Doors: they translate, and never know each other.
-	{"app/web", "app/body app/collector app/instance spaces spaces/* zones zones/bundle static views views/*"},
-	{"app/api", "app/agent app/body app/collector app/instance spaces spaces/* zones zones/bundle"},
+	{"app/web", "app/body app/collector app/feeds app/instance spaces spaces/* zones zones/bundle static views views/*"},
+	{"app/api", "app/agent app/body app/collector app/feeds app/instance spaces spaces/* zones zones/bundle"},
 	{"app/body", "spaces/errs"},
 	{"app/outbound", "spaces/errs"},
 	{"app/collector", "app/outbound spaces/audit spaces/errs"},
+	{"app/feeds", "app/outbound spaces spaces/errs spaces/versions"},
 	{"app/runner", "app/targets spaces spaces/deploy spaces/errs spaces/execution spaces/packages"},
 	{"app/instance", "migrations spaces/access spaces/audit spaces/errs spaces/secrets"},
 	// A machine must not need a database.

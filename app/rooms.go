@@ -19,7 +19,9 @@ import (
 	"octopuses.dev/octopuses/app/api"
 	"octopuses.dev/octopuses/app/body"
 	"octopuses.dev/octopuses/app/collector"
+	"octopuses.dev/octopuses/app/feeds"
 	"octopuses.dev/octopuses/app/instance"
+	"octopuses.dev/octopuses/app/outbound"
 	"octopuses.dev/octopuses/app/runner"
 	"octopuses.dev/octopuses/app/targets"
 	"octopuses.dev/octopuses/app/web"
@@ -34,6 +36,7 @@ type rooms struct {
 	identity pin.Identity
 	runner   *runner.Runner
 	zones    *zones.Service
+	feeds    *feeds.Client
 	keys     *keyRoom
 	hub      *targets.Hub
 	agents   *targets.Directory
@@ -57,6 +60,7 @@ func (s *server) furnish(ctx context.Context) error {
 	s.hub = targets.NewHub(s.identity, s.knownAgent, s.agentCame, s.log)
 	s.agents = targets.NewDirectory(s.identity, s.hub)
 	s.zones = &zones.Service{Identity: s.identity, Address: func() string { return s.cfg.ZonesAddress }, Log: s.log}
+	s.feeds = feeds.New(outbound.Guard{Local: s.cfg.OutboundLocal}, nil)
 	s.runner = runner.New(runner.Config{Spaces: s.spaces, Transports: s.agents, Marked: s.marked, Stopped: s.queueStopped, ServerURI: func() string { return s.url }, Cap: s.cfg.TaskCap, Logger: s.log})
 	return nil
 }
@@ -362,7 +366,7 @@ func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) 
 		Immutable: true, StreamRequestBody: true, DisablePreParseMultipartForm: true, DisableStartupMessage: true, BodyLimit: 64 << 20, ReadTimeout: 10 * time.Minute, WriteTimeout: 10 * time.Minute, IdleTimeout: time.Minute, ServerHeader: "",
 		EnableTrustedProxyCheck: true, TrustedProxies: proxies, ProxyHeader: proxyHeader(proxies), EnableIPValidation: true, UnescapePath: false, ErrorHandler: refuse,
 	})
-	door := &api.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Version: s.version, BaseURL: func() string { return s.url }, Logs: apiLogs{}, Agents: s.agents, AgentToken: s.agentToken, Keys: s.keys, Streaming: s.auditStatus, Log: s.log, Base: ctx}
+	door := &api.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Feeds: s.feeds, Version: s.version, BaseURL: func() string { return s.url }, Logs: apiLogs{}, Agents: s.agents, AgentToken: s.agentToken, Keys: s.keys, Streaming: s.auditStatus, Log: s.log, Base: ctx}
 	app.Use(body.Guard)
 	app.Get("/healthz", func(c *fiber.Ctx) error { return c.SendString("ok\n") })
 	app.Get("/readyz", func(c *fiber.Ctx) error {
@@ -376,7 +380,7 @@ func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) 
 		return c.SendString("ready\n")
 	})
 	door.Routes(app)
-	pages := &web.Server{Instance: s.instance, Spaces: s.spaces, Version: s.version, Logs: taskLogs{}, Zones: s.zones, Linked: s.linked, AgentToken: s.webToken, AuditFolder: s.data.auditFolder(), Keys: s.keys, Streaming: s.auditStatus, PublicURL: s.url, Secure: secure, Base: ctx, Log: s.log}
+	pages := &web.Server{Instance: s.instance, Spaces: s.spaces, Version: s.version, Logs: taskLogs{}, Zones: s.zones, Feeds: s.feeds, Linked: s.linked, AgentToken: s.webToken, AuditFolder: s.data.auditFolder(), Keys: s.keys, Streaming: s.auditStatus, PublicURL: s.url, Secure: secure, Base: ctx, Log: s.log}
 	pages.Routes(app)
 	return app, nil
 }

@@ -29,6 +29,7 @@ type (
 	SecretID       int64
 	RegistrationID int64
 	SubscriptionID int64
+	FeedID         int64
 )
 
 const (
@@ -48,6 +49,7 @@ const (
 	prefixInbound      = "Inbound-"
 	prefixRegistration = "Registrations-"
 	prefixSubscription = "Subscriptions-"
+	prefixFeed         = "Feeds-"
 )
 
 func apiID(prefix string, n int64) string {
@@ -72,6 +74,7 @@ func (id LinkID) String() string         { return apiID(prefixLink, int64(id)) }
 func (id PromotionID) String() string    { return apiID(prefixPromotion, int64(id)) }
 func (id InboundID) String() string      { return apiID(prefixInbound, int64(id)) }
 func (id SubscriptionID) String() string { return apiID(prefixSubscription, int64(id)) }
+func (id FeedID) String() string         { return apiID(prefixFeed, int64(id)) }
 func (id RegistrationID) String() string { return apiID(prefixRegistration, int64(id)) }
 
 // cutID returns the number of an id with this prefix, compared without case, as
@@ -143,6 +146,11 @@ func ParseTargetID(text string) (TargetID, error) {
 func ParseSubscriptionID(text string) (SubscriptionID, error) {
 	n, err := parseID(prefixSubscription, "subscription", text)
 	return SubscriptionID(n), err
+}
+
+func ParseFeedID(text string) (FeedID, error) {
+	n, err := parseID(prefixFeed, "feed", text)
+	return FeedID(n), err
 }
 
 func ParseInterruptionID(text string) (InterruptionID, error) {

@@ -14,6 +14,9 @@ import (
 // BuiltInFeed is the id of the feed that every space has.
 const BuiltInFeed = "feeds-builtin"
 
+// BuiltInFeedName is what it is called.
+const BuiltInFeedName = "Octopus Server (built-in)"
+
 // Package is a version of a package in the built-in feed.
 type Package struct {
 	PackageID   string

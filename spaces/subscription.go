@@ -86,7 +86,7 @@ func EventCategories() []string {
 
 // EventEntities are the nouns that events are about.
 func EventEntities() []string {
-	return []string{"channel", "deployment", "deployment target", "environment", "inbound", "lifecycle", "link", "package", "process", "project", "project group", "release", "space", "subscription", "task", "variables"}
+	return []string{"channel", "deployment", "deployment target", "environment", "feed", "inbound", "lifecycle", "link", "package", "process", "project", "project group", "release", "space", "subscription", "task", "variables"}
 }
 
 // SubscriptionInput is what a person or a client says of one. HeaderValue nil keeps what is

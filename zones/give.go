@@ -2,6 +2,8 @@ package zones
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -82,21 +84,25 @@ func (z *Service) GivePackage(ctx context.Context, s *spaces.Space, actor spaces
 	for _, a := range awaited {
 		limit = max(limit, a.Size)
 	}
-	// One byte more is enough to know that it is none of them.
-	b, err := s.Packages().PutChecked(ctx, io.LimitReader(r, limit+1), limit+1, func(_ string, b packages.Blob) error {
+	// What is longer than all of them is not stored, but read on for its digest.
+	whole := sha256.New()
+	in := io.TeeReader(io.LimitReader(r, bundle.MaxPackage), whole)
+	b, err := s.Packages().PutChecked(ctx, io.LimitReader(in, limit+1), limit+1, func(_ string, b packages.Blob) error {
 		i := slices.IndexFunc(awaited, func(a Awaited) bool { return a.Digest == b.Digest && a.Size == b.Size })
 		if i >= 0 {
 			it = awaited[i]
 			return nil
 		}
+		if b.Size > limit {
+			if _, err := io.Copy(io.Discard, in); err != nil {
+				return err
+			}
+		}
 		want := make([]string, len(awaited))
 		for i, a := range awaited {
 			want[i] = a.String()
 		}
-		if b.Size > limit {
-			return errs.New(errs.Invalid, "%s is larger than any package file that is awaited: %s.", name, strings.Join(want, ", "))
-		}
-		return errs.New(errs.Invalid, "%s has the digest %s. Awaited: %s.", name, b.Digest, strings.Join(want, ", ")).WithHint("Only the very bytes that were promoted count; get the file again from where the release was made.")
+		return errs.New(errs.Invalid, "%s has the digest %x. Awaited: %s.", name, whole.Sum(nil), strings.Join(want, ", ")).WithHint("Only the very bytes that were promoted count; get the file again from where the release was made.")
 	})
 	if err != nil {
 		return it, err
@@ -108,4 +114,32 @@ func (z *Service) GivePackage(ctx context.Context, s *spaces.Space, actor spaces
 		tx.Record(spaces.Event{Category: "PackageReceived", Entity: "inbound", EntityID: it.Inbound.ID.String(), Reference: it.Inbound.PromotionULID, Message: fmt.Sprintf("The file of %s %s for release %s of %s was given by hand (%s)", it.ID, it.Version, it.Inbound.Version, it.Inbound.ProjectName, it.Digest)})
 		return nil
 	})
+}
+
+// FetchPackages gets all package files that an inbound release lacks by open, as from a
+// feed. Those that came stay when one fails; each is checked as [Service.GivePackage] does.
+func (z *Service) FetchPackages(ctx context.Context, s *spaces.Space, actor spaces.Actor, id spaces.InboundID, open func(ctx context.Context, packageID, version string) (io.ReadCloser, error)) ([]Awaited, error) {
+	if err := requireAny(actor, access.BundleImport); err != nil {
+		return nil, err
+	}
+	awaited, err := z.Awaited(ctx, s, actor, id)
+	if err != nil {
+		return nil, err
+	}
+	if len(awaited) == 0 {
+		return nil, errs.New(errs.Blocked, "No package file is awaited: all of them are here.")
+	}
+	var came []Awaited
+	for _, a := range awaited {
+		file, err := open(ctx, a.ID, a.Version)
+		if err != nil {
+			return came, err
+		}
+		_, err = z.GivePackage(ctx, s, actor, []Awaited{a}, fmt.Sprintf("%s %s", a.ID, a.Version), file)
+		if err := errors.Join(err, file.Close()); err != nil {
+			return came, err
+		}
+		came = append(came, a)
+	}
+	return came, nil
 }

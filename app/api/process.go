@@ -213,7 +213,7 @@ func processTemplate(r *request) error {
 					continue
 				}
 				for _, ref := range action.Packages {
-					out.Packages = append(out.Packages, templatePackage{ActionName: action.Name, StepName: step.Name, PackageID: ref.PackageID, FeedID: ref.FeedID, FeedName: feedName, ProjectName: p.Name,
+					out.Packages = append(out.Packages, templatePackage{ActionName: action.Name, StepName: step.Name, PackageID: ref.PackageID, FeedID: ref.FeedID, FeedName: spaces.BuiltInFeedName, ProjectName: p.Name,
 						PackageReferenceName: ref.Name, IsResolvable: !strings.Contains(ref.PackageID+ref.FeedID, "#{"), VersionSelectedLastRelease: chosen[action.Name+"\x00"+ref.Name], FixedVersion: ref.Version})
 				}
 			}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/access"
+	"octopuses.dev/octopuses/spaces/errs"
 	"octopuses.dev/octopuses/zones"
 	"octopuses.dev/octopuses/zones/bundle"
 )
@@ -24,6 +26,7 @@ func promotionRoutes() []Row {
 		moving(post("/zones/inbox", InSpace, access.BundleImport, zoneImport)),
 		get("/zones/inbox/:id", InSpace, access.ReleaseView, zoneReview),
 		moving(post("/zones/inbox/:id/packages", InSpace, access.BundleImport, zoneGivePackage)),
+		fetching(post("/zones/inbox/:id/packages/fetch", InSpace, access.BundleImport, zoneFetchPackages)),
 		post("/zones/inbox/:id/accept", InSpace, access.BundleApprove, zoneAccept),
 		post("/zones/inbox/:id/reject", InSpace, access.BundleApprove, zoneReject),
 		moving(get("/zones/links/:id/receipts", InSpace, access.ReceiptExport, zoneExportReceipts)),
@@ -232,6 +235,32 @@ func zoneGivePackage(r *request) error {
 		return err
 	}
 	return r.ok(fields{"PackageId": a.ID, "Version": a.Version, "Digest": a.Digest, "Size": a.Size})
+}
+
+// zoneFetchPackages gets the package files that the release lacks from a feed outside.
+func zoneFetchPackages(r *request) error {
+	id, err := r.inboundID()
+	if err != nil {
+		return err
+	}
+	b, err := readJSON[struct{ FeedID string }](r)
+	if err != nil {
+		return err
+	}
+	if r.s.Feeds == nil {
+		return errs.New(errs.Unavailable, "This server calls no feeds.")
+	}
+	fetched, err := r.s.Zones.FetchPackages(r.ctx, r.space, r.actor, id, func(ctx context.Context, packageID, version string) (io.ReadCloser, error) {
+		return r.s.Feeds.File(ctx, r.space, r.actor, b.FeedID, packageID, version)
+	})
+	if err != nil {
+		return err
+	}
+	out := []fields{}
+	for _, a := range fetched {
+		out = append(out, fields{"PackageId": a.ID, "Version": a.Version, "Digest": a.Digest, "Size": a.Size})
+	}
+	return r.ok(out)
 }
 
 func zoneAccept(r *request) error {

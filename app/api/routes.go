@@ -27,6 +27,7 @@ type Row struct {
 
 	handle   func(*request) error
 	document bool // the body may be a large document
+	slow     bool // waits for a transfer from elsewhere
 	transfer bool // moves a package, so it may take long
 }
 
@@ -60,7 +61,10 @@ func (row Row) Transfer() bool { return row.transfer }
 // large lets a row take a large document.
 func large(row Row) Row { row.document = true; return row }
 
-// moving lets a row take its time.
+// fetching lets a row with JSON take its time.
+func fetching(row Row) Row { row.slow = true; return row }
+
+// moving lets a row take its time, which reads its body itself.
 func moving(row Row) Row { row.transfer = true; return row }
 
 // Table is every row there is; where two match, the first one answers. An area adds

@@ -16,6 +16,7 @@ import (
 	"octopuses.dev/octopuses/app/agent"
 	"octopuses.dev/octopuses/app/body"
 	"octopuses.dev/octopuses/app/collector"
+	"octopuses.dev/octopuses/app/feeds"
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/errs"
@@ -31,6 +32,7 @@ type Server struct {
 	Logs     TaskLogs       // nil: tasks have no log
 	Agents   AgentDoor      // nil: machines cannot be discovered
 	Zones    *zones.Service // nil: there are no zones
+	Feeds    *feeds.Client  // nil: no feed outside is called
 	Keys     instance.Keys  // nil: its keys cannot be looked at or exchanged
 	// Streaming tells how the streaming of the audit goes; nil: nobody knows.
 	Streaming func(context.Context) (collector.Status, error)
@@ -126,7 +128,7 @@ func (s *Server) Routes(app *fiber.App) {
 // the handler, what is left of the body, and the answer to a failure.
 func (s *Server) serve(row Row) fiber.Handler {
 	limit := requestTime
-	if row.transfer {
+	if row.transfer || row.slow {
 		limit = transferTime
 	}
 	return func(c *fiber.Ctx) (err error) {

@@ -18,7 +18,9 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"octopuses.dev/octopuses/app/api"
+	"octopuses.dev/octopuses/app/feeds"
 	"octopuses.dev/octopuses/app/instance"
+	"octopuses.dev/octopuses/app/outbound"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/secrets"
 	"octopuses.dev/octopuses/zones"
@@ -68,7 +70,7 @@ func Start(t testing.TB, configure ...func(*api.Server)) *Server {
 		t.Fatal(err)
 	}
 	zone := &zones.Service{Identity: identity, Address: func() string { return "127.0.0.1:1" }, Log: quiet}
-	s.API = &api.Server{Instance: s.Instance, Spaces: s.Spaces, Zones: zone, Version: "1.0.0", MaxPackage: 64 << 20, Keys: Keys{masters, s.Instance, s.Spaces}, Log: quiet, Base: base}
+	s.API = &api.Server{Instance: s.Instance, Spaces: s.Spaces, Zones: zone, Feeds: feeds.New(outbound.Guard{Local: true}, nil), Version: "1.0.0", MaxPackage: 64 << 20, Keys: Keys{masters, s.Instance, s.Spaces}, Log: quiet, Base: base}
 	for _, f := range configure {
 		f(s.API)
 	}

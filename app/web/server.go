@@ -19,6 +19,7 @@ import (
 
 	"octopuses.dev/octopuses/app/body"
 	"octopuses.dev/octopuses/app/collector"
+	"octopuses.dev/octopuses/app/feeds"
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/errs"
@@ -33,6 +34,7 @@ type Server struct {
 	Version  string
 	Logs     TaskLogs         // nil: pages of tasks show no log
 	Zones    *zones.Service   // nil: promotion is not offered
+	Feeds    *feeds.Client    // nil: no feed outside is called
 	Keys     instance.Keys    // nil: the page of keys is not there
 	Linked   func(spaces.Ref) // told of a space whose links are to be kept from now on; may be nil
 	// MaxPackage is the limit of an uploaded package file in bytes; 0: 5 GiB.
