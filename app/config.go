@@ -94,7 +94,7 @@ func newSettings() *settings {
 	f.StringSliceVar(&c.Proxies, "trusted-proxies", nil, "`addresses` of proxies whose X-Forwarded-For is believed")
 	f.DurationVar(&c.HealthEvery, "health-every", time.Hour, "how often targets are asked for their health; 0: only when somebody asks")
 	f.DurationVar(&c.RetentionEvery, "retention-every", 4*time.Hour, "how often releases that no retention policy keeps are deleted; 0: never")
-	f.BoolVar(&c.OutboundLocal, "outbound-local", false, "collectors of the audit and web hooks may be on this machine or its link")
+	f.BoolVar(&c.OutboundLocal, "outbound-local", false, "collectors of the audit, web hooks and feeds may be on this machine or its link")
 	f.IntVar(&c.TaskCap, "task-cap", 50, "`number` of tasks that run at once")
 	f.DurationVar(&c.Stop, "stop-timeout", 30*time.Second, "how long a shutdown may take")
 	f.StringVar(&c.LogFormat, "log-format", "auto", "text, json, or auto: text on a terminal")

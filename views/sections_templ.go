@@ -69,6 +69,7 @@ func LibraryTabs(space, current string) templ.Component {
 		ctx = templ.ClearChildren(ctx)
 		templ_7745c5c3_Err = ui.Tabs("Library", []ui.Tab{
 			{Label: "Packages", Href: PackagesURL(space), Current: current == "Packages"},
+			{Label: "Feeds", Href: FeedsURL(space), Current: current == "Feeds"},
 			{Label: "Lifecycles", Href: LifecyclesURL(space), Current: current == "Lifecycles"},
 		}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {

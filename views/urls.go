@@ -113,6 +113,9 @@ func ProjectsURL(space string) string        { return DashboardURL(space) + "/pr
 func NewProjectURL(space string) string      { return ProjectsURL(space) + "/new" }
 func TasksURL(space string) string           { return DashboardURL(space) + "/tasks" }
 func PackagesURL(space string) string        { return DashboardURL(space) + "/packages" }
+func FeedsURL(space string) string           { return DashboardURL(space) + "/feeds" }
+func NewFeedURL(space string) string         { return FeedsURL(space) + "/new" }
+func FeedURL(space, id string) string        { return FeedsURL(space) + seg(id) }
 func InfrastructureURL(space string) string  { return EnvironmentsURL(space) }
 func EnvironmentsURL(space string) string    { return DashboardURL(space) + "/environments" }
 func TargetsURL(space string) string         { return DashboardURL(space) + "/targets" }

@@ -32,6 +32,7 @@ func promotionRoutes() []route {
 		takes(post(p+"/outbox/receipts", inSpace, access.ReceiptImport, importReceipts)),
 		get(p+"/inbox/:inbound", inSpace, access.ReleaseView, review),
 		takes(post(p+"/inbox/:inbound/packages", inSpace, access.BundleImport, givePackage)),
+		post(p+"/inbox/:inbound/packages/fetch", inSpace, access.BundleImport, fetchInbound),
 		post(p+"/inbox/:inbound/accept", inSpace, access.BundleApprove, acceptInbound),
 		post(p+"/inbox/:inbound/approve", inSpace, access.BundleApprove, approveInbound),
 		post(p+"/inbox/:inbound/allow", inSpace, access.BundleApprove, allowRecalled),

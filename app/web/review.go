@@ -81,6 +81,13 @@ func (r *request) reviewWith(cause error) error {
 		}
 		if len(missing) > 0 {
 			m.AcceptWhy = m.Row.Asked
+			feeds, err := tx.Feeds(spaces.All)
+			if err != nil && errs.KindOf(err) != errs.Denied {
+				return struct{}{}, err
+			}
+			for _, f := range feeds.Items {
+				m.Feeds = append(m.Feeds, ui.Option{Value: f.ID.String(), Label: f.Name})
+			}
 		}
 		if in.ReleaseID != 0 {
 			if p, err := tx.Project(in.ProjectID); err == nil {

@@ -53,6 +53,7 @@ func (s *Server) table() []route {
 	all = append(all, promotionRoutes()...)
 	all = append(all, zoneRoutes()...)
 	all = append(all, packageRoutes()...)
+	all = append(all, feedRoutes()...)
 	all = append(all, environmentRoutes()...)
 	all = append(all, targetRoutes()...)
 	all = append(all, teamRoutes()...)

@@ -15,7 +15,9 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"octopuses.dev/octopuses/app/apptest"
+	"octopuses.dev/octopuses/app/feeds"
 	"octopuses.dev/octopuses/app/instance"
+	"octopuses.dev/octopuses/app/outbound"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/secrets"
 )
@@ -50,7 +52,7 @@ func openWith(t testing.TB, client *http.Client) *door {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { reg.Close(ctx); inst.Close() })
-	d := &door{t: t, s: &Server{Instance: inst, Spaces: reg, Keys: apptest.Keys{Masters: masters, Instance: inst, Spaces: reg}, PublicURL: "https://example.com", Log: quiet}, cookies: map[string]string{}}
+	d := &door{t: t, s: &Server{Instance: inst, Spaces: reg, Keys: apptest.Keys{Masters: masters, Instance: inst, Spaces: reg}, Feeds: feeds.New(outbound.Guard{}, nil), PublicURL: "https://example.com", Log: quiet}, cookies: map[string]string{}}
 	d.app = fiber.New(fiber.Config{Immutable: true, StreamRequestBody: true, DisablePreParseMultipartForm: true, BodyLimit: 64 << 20})
 	d.s.Routes(d.app)
 	return d

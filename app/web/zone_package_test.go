@@ -7,6 +7,8 @@ import (
 
 	"github.com/PuerkitoBio/goquery"
 
+	"octopuses.dev/octopuses/app/feeds"
+	"octopuses.dev/octopuses/app/outbound"
 	"octopuses.dev/octopuses/spaces"
 	"octopuses.dev/octopuses/spaces/deploy"
 	"octopuses.dev/octopuses/spaces/steps"
@@ -146,6 +148,14 @@ func TestMissingPackagesOnThePage(t *testing.T) {
 	if text := says("after one of them", missing, here).Find("main").Text(); !strings.Contains(text, "1 of 2 package files are not here yet") {
 		t.Errorf("the page says %s", text)
 	}
+	// A feed that serves other bytes under the same version is refused with both digests.
+	prod.s.Feeds = feeds.New(outbound.Guard{Local: true}, nil)
+	prod.want(prod.submit("/spaces/payments/feeds/new", "/spaces/payments/feeds/new", map[string]string{"name": "Liar", "uri": aFeed(t, "Shop", "1.0.0", []byte("other bytes"))}), 303, "")
+	lied := prod.submit(taken.location, taken.location+"/packages/fetch", map[string]string{"feed": "Feeds-1"})
+	if prod.want(lied, 422, ""); !strings.Contains(lied.Find("main").Text(), "Shop 1.0.0 has the digest") {
+		t.Errorf("of a feed that lies it says %s", lied.Find("main").Text())
+	}
+	says("after a feed that lies", missing, here)
 	// The rest comes in the bundle as it is with all.
 	full, _ := dev.download(own + "/bundle")
 	prod.want(prod.give(inbox, inbox+"/import", "bundle", full), 303, taken.location)

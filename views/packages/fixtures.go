@@ -71,7 +71,16 @@ func Fixtures() []views.Fixture {
 	same, unlike := compare, compare
 	same.Files = nil
 	unlike.Files, unlike.Unreadable = nil, "One is a .zip and the other a .tar.gz; only archives of one kind are compared."
+	feed := Feed{Page: page("Artifactory"), ID: "Feeds-1", Name: "Artifactory", URI: "https://artifactory.example.com/api/nuget/v3/releases/index.json", User: "robot", HasPassword: true}
+	newFeed := Feed{Page: page("Add a feed")}
+	badFeed, noFeed := feed, feed
+	badFeed.PackageID, badFeed.Version, badFeed.FetchErrors = "Acme.Web", "9.9.9", []ui.FieldError{{Message: "The feed Artifactory has no Acme.Web 9.9.9."}}
+	badFeed.Errors = []ui.FieldError{{Name: "uri", Message: "A password is sent over https alone."}}
+	noFeed.Why, noFeed.WhyNoFetch = "You need FeedEdit; an administrator can grant it.", "You need BuiltInFeedPush; an administrator can grant it."
+	fullFeeds := Feeds{Page: page("Feeds"), Feeds: []Feed{feed, {ID: "Feeds-2", Name: "nuget.org", URI: "https://api.nuget.org/v3/index.json"}, {ID: "Feeds-3", Name: long, URI: "https://" + strings.Repeat("long.", 20) + "example.com/v3/index.json"}}}
 	return []views.Fixture{
+		{Name: "feeds empty", Component: ShowFeeds(Feeds{Page: page("Feeds")})}, {Name: "feeds full", Component: ShowFeeds(fullFeeds)},
+		{Name: "feed usual", Component: ShowFeed(feed)}, {Name: "feed new", Component: ShowFeed(newFeed)}, {Name: "feed failed", Component: ShowFeed(badFeed)}, {Name: "feed forbidden", Component: ShowFeed(noFeed)},
 		{Name: "packages empty", Component: ShowList(empty)}, {Name: "packages usual", Component: ShowList(usual)}, {Name: "packages huge", Component: ShowList(full)},
 		{Name: "packages failed", Component: ShowList(failed)}, {Name: "packages forbidden", Component: ShowList(forbidden)},
 		{Name: "package versions", Component: ShowVersions(versions)},
