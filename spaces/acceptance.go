@@ -19,6 +19,7 @@ type Acceptance struct {
 	GroupID     ProjectGroupID // 0: the default or what it has
 	Description string
 	Notes       string
+	Logo        []byte // nil: none
 	Process     steps.Process
 	Secrets     map[string]string // of the process, by path
 	Variables   []OpenVariable
@@ -56,6 +57,9 @@ func (tx *Tx) AcceptInbound(in Acceptance) (Release, error) {
 	}
 	p, err := tx.remoteProject(l, i, in)
 	if err != nil {
+		return Release{}, err
+	}
+	if _, err := tx.putLogo(p, in.Logo); err != nil {
 		return Release{}, err
 	}
 	r, err := tx.remoteRelease(p, l, i, in)

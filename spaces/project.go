@@ -25,6 +25,7 @@ type Project struct {
 	Settings                ProjectSettings
 	LinkID                  LinkID // 0: a project of this space
 	RemoteULID, RemoteName  string
+	Logo                    string // SHA-256 of the picture; "": none
 	UpdatedAt               time.Time
 	UpdatedBy               string
 
@@ -114,12 +115,12 @@ type ProjectInput struct {
 	Settings                ProjectSettings
 }
 
-const projectColumns = `id, ulid, name, slug, description, project_group_id, lifecycle_id, is_disabled, settings, COALESCE(link_id, 0), COALESCE(remote_ulid, ''), COALESCE(remote_name, ''), updated_at, updated_by, process_document_id, variable_document_id`
+const projectColumns = `id, ulid, name, slug, description, project_group_id, lifecycle_id, is_disabled, settings, COALESCE(link_id, 0), COALESCE(remote_ulid, ''), COALESCE(remote_name, ''), updated_at, updated_by, process_document_id, variable_document_id, logo`
 
 func scanProject(scan func(...any) error) (Project, error) {
 	var p Project
 	var at, settings string
-	if err := scan(&p.ID, &p.ULID, &p.Name, &p.Slug, &p.Description, &p.GroupID, &p.LifecycleID, &p.IsDisabled, &settings, &p.LinkID, &p.RemoteULID, &p.RemoteName, &at, &p.UpdatedBy, &p.process, &p.variables); err != nil {
+	if err := scan(&p.ID, &p.ULID, &p.Name, &p.Slug, &p.Description, &p.GroupID, &p.LifecycleID, &p.IsDisabled, &settings, &p.LinkID, &p.RemoteULID, &p.RemoteName, &at, &p.UpdatedBy, &p.process, &p.variables, &p.Logo); err != nil {
 		return p, err
 	}
 	p.UpdatedAt = parseTime(at)

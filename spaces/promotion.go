@@ -285,6 +285,7 @@ func (tx *ReadTx) OpenPromotions() (int, error) {
 // open: it is for sealing and never leaves memory otherwise.
 type ReleaseContent struct {
 	Project        Project
+	Logo           []byte // nil: none
 	Release        Release
 	Channel        Channel
 	Process        steps.Process
@@ -316,6 +317,13 @@ func (tx *ReadTx) ReleaseContent(id ReleaseID) (ReleaseContent, error) {
 	}
 	if c.Project, err = tx.project(c.Release.ProjectID); err != nil {
 		return c, err
+	}
+	if c.Project.Logo != "" {
+		l, err := tx.logo(c.Project)
+		if err != nil {
+			return c, err
+		}
+		c.Logo = l.Bytes
 	}
 	if c.Channel, err = tx.channel(c.Release.ChannelID); err != nil {
 		return c, err

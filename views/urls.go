@@ -169,6 +169,12 @@ func ProcessURL(space, project string) string    { return ProjectURL(space, proj
 func VariablesURL(space, project string) string  { return ProjectURL(space, project) + "/variables" }
 func ReleasesURL(space, project string) string   { return ProjectURL(space, project) + "/releases" }
 func NewReleaseURL(space, project string) string { return ProjectURL(space, project) + "/new-release" }
+
+// LogoURL is a project's picture; digest makes another picture another address.
+func LogoURL(space, project, digest string) string {
+	return ProjectURL(space, project) + "/logo?v=" + digest[:min(len(digest), 16)]
+}
+
 func ProjectSettingsURL(space, project string) string {
 	return ProjectURL(space, project) + "/settings"
 }

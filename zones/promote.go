@@ -130,7 +130,7 @@ func (z *Service) seal(ctx context.Context, s *spaces.Space, p spaces.Promotion,
 	}
 	c := bundle.Content{Promotion: p.ULID, Path: []string{s.ULID()},
 		Release: bundle.Release{ID: g.Release.ULID, Version: g.Release.Version, Notes: g.Release.Notes, Created: g.Release.AssembledAt.UTC().Format(time.RFC3339), By: g.Release.AssembledBy, Channel: g.Channel.Name},
-		Project: bundle.Project{ID: g.Project.ULID, Name: g.Project.Name, Description: g.Project.Description}}
+		Project: bundle.Project{ID: g.Project.ULID, Name: g.Project.Name, Description: g.Project.Description, Logo: g.Logo}}
 	if c.Process, err = json.Marshal(g.Process); err != nil {
 		return nil, err
 	}

@@ -94,6 +94,13 @@ func (z *Service) noteRefusal(ctx context.Context, s *spaces.Space, actor spaces
 // transaction.
 func (z *Service) take(ctx context.Context, s *spaces.Space, actor spaces.Actor, link spaces.Link, v *bundle.Verified, wire []byte, via string, arrived []packages.Blob) (spaces.Inbound, error) {
 	p := v.Promotion
+	if len(p.Project.Logo) > 0 {
+		if _, err := spaces.CheckLogo(p.Project.Logo); err != nil {
+			err = errs.New(errs.Invalid, "The logo of the project in the bundle is none: %s", errs.TextOf(err))
+			z.noteRefusal(ctx, s, actor, link, err)
+			return spaces.Inbound{}, err
+		}
+	}
 	in, err := spaces.Update(ctx, s, actor, func(tx *spaces.Tx) (spaces.Inbound, error) {
 		id, duplicate, err := tx.Receive(spaces.Arrived{Link: link.ID, Incarnation: p.Link.Incarnation, Seq: p.Link.Seq, Digest: v.Digest, Kind: spaces.MessageBundle, Message: wire, Via: via, SeenInc: p.Link.Seen.Incarnation, SeenUpTo: p.Link.Seen.UpTo})
 		if err != nil {
@@ -216,7 +223,7 @@ func (z *Service) Accept(ctx context.Context, s *spaces.Space, actor spaces.Acto
 	if err != nil {
 		return spaces.Release{}, err
 	}
-	a := spaces.Acceptance{Inbound: inbound.ID, LifecycleID: in.LifecycleID, GroupID: in.GroupID, Description: v.Promotion.Project.Description, Notes: v.Promotion.Release.Notes, Secrets: map[string]string{}, Values: in.Values}
+	a := spaces.Acceptance{Inbound: inbound.ID, LifecycleID: in.LifecycleID, GroupID: in.GroupID, Description: v.Promotion.Project.Description, Notes: v.Promotion.Release.Notes, Logo: v.Promotion.Project.Logo, Secrets: map[string]string{}, Values: in.Values}
 	if err := json.Unmarshal(v.Process, &a.Process); err != nil {
 		return spaces.Release{}, fmt.Errorf("read process of bundle: %w", err)
 	}

@@ -22,6 +22,10 @@ func projectRoutes() []Row {
 		get("/projects/:id", InSpace, access.ProjectView, showProject),
 		large(put("/projects/:id", InSpace, access.ProjectEdit, updateProject)),
 		del("/projects/:id", InSpace, access.ProjectDelete, deleteProject),
+		get("/projects/:id/logo", InSpace, access.ProjectView, showLogo),
+		moving(post("/projects/:id/logo", InSpace, access.ProjectEdit, setLogo)),
+		moving(put("/projects/:id/logo", InSpace, access.ProjectEdit, setLogo)),
+		del("/projects/:id/logo", InSpace, access.ProjectEdit, removeLogo),
 		get("/projects/:id/summary", InSpace, access.ProjectView, projectSummary),
 		get("/projects/:id/deploymentsettings", InSpace, access.ProjectView, showSettings),
 		large(put("/projects/:id/deploymentsettings", InSpace, access.ProjectEdit, updateSettings)),
@@ -135,7 +139,7 @@ func (r *request) projectResource(p spaces.Project) projectResource {
 	return projectResource{ID: id, SpaceID: r.about.ID(), Name: p.Name, Slug: p.Slug, Description: p.Description, ProjectGroupID: p.GroupID.String(), LifecycleID: p.LifecycleID.String(),
 		DeploymentProcessID: spaces.ProcessID(p.ID), VariableSetID: spaces.VariableSetID(p.ID), IsDisabled: p.IsDisabled, PersistenceSettings: persistence{"Database"}, projectSettings: settingsOf(p.Settings),
 		AutoDeployReleaseOverrides: []struct{}{}, ExtensionSettings: []struct{}{}, IsRemote: p.IsRemote(), LastModifiedOn: timeOrNil(p.UpdatedAt), LastModifiedBy: p.UpdatedBy,
-		Links: links{"Self": self, "Channels": self + "/channels{/id}{?skip,take,ids,partialName}", "Releases": self + "/releases{/version}{?skip,take,searchByVersion}", "Progression": self + "/progression{?releaseHistoryCount}",
+		Links: links{"Self": self, "Logo": self + "/logo", "Channels": self + "/channels{/id}{?skip,take,ids,partialName}", "Releases": self + "/releases{/version}{?skip,take,searchByVersion}", "Progression": self + "/progression{?releaseHistoryCount}",
 			"DeploymentProcess": r.in("deploymentprocesses", spaces.ProcessID(p.ID)), "DeploymentSettings": self + "/deploymentsettings", "Variables": r.in("variables", spaces.VariableSetID(p.ID)), "Summary": self + "/summary",
 			"Runbooks": self + "/runbooks{/id}{?skip,take,partialName}", "Triggers": self + "/triggers{/id}{?skip,take,partialName,triggerActionType,runbooks}", "Web": r.s.prefix() + "/app#/" + r.about.ID() + "/projects/" + id}}
 }

@@ -286,7 +286,7 @@ var rare = map[string]url.Values{
 	"/spaces/:space/zones/links/:link/confirm": {"words": {"a b c"}, "compared": {"by voice"}},
 	"/admin/signin/providers/:provider":        {"name": {"P"}, "issuer": {"https://id.example"}, "clientId": {"x"}, "clientSecret": {"x"}, "scopes": {"openid"}, "groupsClaim": {"g"}, "matchEmail": {"true"}, "createUsers": {"true"}, "enabled": {"true"}},
 	"/spaces/:space/packages":                  {"files": {"web.2.0.0.zip"}}, "/spaces/:space/promotions/import": {"bundle": {"x"}}, "/spaces/:space/promotions/inbox/:inbound/packages": {"package": {"x"}}, "/spaces/:space/promotions/inbox/:inbound/packages/fetch": {"feed": {"Feeds-1"}},
-	"/spaces/:space/feeds/:feed": {"name": {"F"}, "uri": {"https://feed.example/index.json"}, "username": {"u"}, "password": {"x"}}, "/spaces/:space/feeds/:feed/fetch": {"packageID": {"Acme"}, "version": {"1.0.0"}}, "/spaces/:space/feeds/:feed/delete": {}, "/spaces/:space/promotions/outbox/receipts": {"receipts": {"x"}},
+	"/spaces/:space/projects/:project/settings/logo": {"logo": {"x"}}, "/spaces/:space/projects/:project/settings/logo/remove": {}, "/spaces/:space/feeds/:feed": {"name": {"F"}, "uri": {"https://feed.example/index.json"}, "username": {"u"}, "password": {"x"}}, "/spaces/:space/feeds/:feed/fetch": {"packageID": {"Acme"}, "version": {"1.0.0"}}, "/spaces/:space/feeds/:feed/delete": {}, "/spaces/:space/promotions/outbox/receipts": {"receipts": {"x"}},
 }
 
 const answerOfNobody = `{"id":"AQ","rawId":"AQ","type":"public-key","response":{"clientDataJSON":"e30","authenticatorData":"AA","signature":"AA","userHandle":"AA"},"clientExtensionResults":{}}`

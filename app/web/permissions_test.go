@@ -1,7 +1,9 @@
 package web
 
 import (
+	"bytes"
 	"context"
+	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -78,6 +80,18 @@ func TestEveryRoleAtEveryPage(t *testing.T) {
 	request := func(row route) *http.Request {
 		if strings.HasSuffix(row.path, "/audit/export") {
 			row.path += "?format=csv"
+		}
+		if row.parts {
+			var b bytes.Buffer
+			w := multipart.NewWriter(&b)
+			_ = w.WriteField("csrf", token)
+			if part, err := w.CreateFormFile("file", "file"); err == nil {
+				_, _ = part.Write([]byte("x"))
+			}
+			_ = w.Close()
+			r := httptest.NewRequest("POST", path.Replace(row.path), &b)
+			r.Header.Set("Content-Type", w.FormDataContentType())
+			return r
 		}
 		if row.method == "POST" {
 			return post_(path.Replace(row.path)+"?csrf="+token, url.Values{"csrf": {token}})

@@ -26,6 +26,9 @@ func projectRoutes() []route {
 		get("/spaces/:space/projects/:project/settings", inSpace, access.ProjectView, projectSettings),
 		post("/spaces/:space/projects/:project/settings", inSpace, access.ProjectEdit, saveProject),
 		post("/spaces/:space/projects/:project/settings/templates", inSpace, access.ProjectEdit, saveTemplates),
+		get("/spaces/:space/projects/:project/logo", inSpace, access.ProjectView, logo),
+		takesFile(post("/spaces/:space/projects/:project/settings/logo", inSpace, access.ProjectEdit, setLogo)),
+		post("/spaces/:space/projects/:project/settings/logo/remove", inSpace, access.ProjectEdit, removeLogo),
 		post("/spaces/:space/projects/:project/settings/delete", inSpace, access.ProjectDelete, deleteProject),
 	}
 }
@@ -229,6 +232,9 @@ func (r *request) header(p spaces.Project, tab string) projects.Header {
 		if h.Remote == "" {
 			h.Remote = "another space"
 		}
+	}
+	if p.Logo != "" {
+		h.Logo = views.LogoURL(r.about.Slug, p.Slug, p.Logo)
 	}
 	h.CanRelease, h.Why = r.can(access.ReleaseCreate, p.Scope())
 	return h

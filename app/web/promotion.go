@@ -24,14 +24,13 @@ import (
 
 func promotionRoutes() []route {
 	const p = "/spaces/:space/promotions"
-	takes := func(r route) route { r.parts = true; return r }
 	return []route{
 		get(p, inSpace, access.ReleaseView, inbox),
-		takes(post(p+"/import", inSpace, access.BundleImport, importBundle)),
+		takesFile(post(p+"/import", inSpace, access.BundleImport, importBundle)),
 		get(p+"/outbox", inSpace, access.ReleaseView, outbox),
-		takes(post(p+"/outbox/receipts", inSpace, access.ReceiptImport, importReceipts)),
+		takesFile(post(p+"/outbox/receipts", inSpace, access.ReceiptImport, importReceipts)),
 		get(p+"/inbox/:inbound", inSpace, access.ReleaseView, review),
-		takes(post(p+"/inbox/:inbound/packages", inSpace, access.BundleImport, givePackage)),
+		takesFile(post(p+"/inbox/:inbound/packages", inSpace, access.BundleImport, givePackage)),
 		post(p+"/inbox/:inbound/packages/fetch", inSpace, access.BundleImport, fetchInbound),
 		post(p+"/inbox/:inbound/accept", inSpace, access.BundleApprove, acceptInbound),
 		post(p+"/inbox/:inbound/approve", inSpace, access.BundleApprove, approveInbound),

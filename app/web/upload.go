@@ -17,6 +17,9 @@ const (
 	maxToken  = 200             // bytes of the field before the files
 )
 
+// takesFile marks a row whose form has a file.
+func takesFile(r route) route { r.parts = true; return r }
+
 // openParts begins to read a form with files. Its first field is the token against
 // forgery, so that no byte of a file is taken before it is checked.
 func (r *request) openParts() error {

@@ -260,7 +260,7 @@ CREATE TABLE project (
   remote_name          TEXT,
   created_at           TEXT NOT NULL,
   updated_at           TEXT NOT NULL,
-  updated_by           TEXT NOT NULL,
+  updated_by           TEXT NOT NULL, logo TEXT NOT NULL DEFAULT '',
   CONSTRAINT project_remote UNIQUE (link_id, remote_ulid)
 ) STRICT;
 
@@ -273,6 +273,12 @@ CREATE TABLE project_group (
   created_at  TEXT NOT NULL,
   updated_at  TEXT NOT NULL,
   updated_by  TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE project_logo (
+  project_id INTEGER PRIMARY KEY CONSTRAINT project_logo_project REFERENCES project (id) ON DELETE CASCADE,
+  kind       TEXT NOT NULL, -- media type
+  bytes      BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE promotion (

@@ -23,7 +23,19 @@ type Project struct {
 	ID          string `json:"id"` // ULID
 	Name        string `json:"name"`
 	Description string `json:"description"`
+	Logo        []byte `json:"logo,omitempty"` // PNG or JPEG
 }
+
+// logoDigest tells one logo from another; "" is none.
+func (p Project) logoDigest() string {
+	if len(p.Logo) == 0 {
+		return ""
+	}
+	return Digest(p.Logo)
+}
+
+// MaxLogo is the limit of a project's logo, in bytes.
+const MaxLogo = 64 << 10
 
 // Blob names bytes that travel beside the statement.
 type Blob struct {

@@ -38,8 +38,8 @@ func Diff(a, b *Verified) (*Changes, error) {
 	c := &Changes{}
 	p, q := &a.Promotion, &b.Promotion
 	c.Release = compare(
-		pairs{{"project", p.Project.Name}, {"version", p.Release.Version}, {"notes", p.Release.Notes}, {"channel", p.Release.Channel}, {"core", p.Core}},
-		pairs{{"project", q.Project.Name}, {"version", q.Release.Version}, {"notes", q.Release.Notes}, {"channel", q.Release.Channel}, {"core", q.Core}})
+		pairs{{"project", p.Project.Name}, {"version", p.Release.Version}, {"notes", p.Release.Notes}, {"channel", p.Release.Channel}, {"core", p.Core}, {"logo", p.Project.logoDigest()}},
+		pairs{{"project", q.Project.Name}, {"version", q.Release.Version}, {"notes", q.Release.Notes}, {"channel", q.Release.Channel}, {"core", q.Core}, {"logo", q.Project.logoDigest()}})
 	c.Variables = compare(variablePairs(a.Variables), variablePairs(b.Variables))
 	c.Templates = compare(templatePairs(a.Templates), templatePairs(b.Templates))
 	c.Packages = compare(packagePairs(p.Packages), packagePairs(q.Packages))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -78,6 +79,9 @@ func (b *BundleReport) print(p *printer) {
 	s := &b.Statement
 	p.line("for", "space %s, message %d of %s", s.Link.To, s.Link.Seq, s.Link.Issued)
 	p.line("release", "%s %s, made %s by %s", s.Project.Name, s.Release.Version, s.Release.Created, s.Release.By)
+	if n := len(s.Project.Logo); n > 0 {
+		p.line("logo", "%d bytes, sha256 %s", n, Digest(s.Project.Logo))
+	}
 	p.line("core", "%s", s.Core)
 	if len(s.Path) > 1 {
 		p.line("path", "%s", strings.Join(s.Path, " → "))
@@ -93,6 +97,19 @@ func (b *BundleReport) print(p *printer) {
 		}
 	}
 	p.line("variables", "%d, of which %d sensitive", len(b.Variables), sensitive)
+	for _, v := range b.Variables {
+		about := ""
+		for _, d := range slices.Sorted(maps.Keys(v.Scope)) {
+			about += fmt.Sprintf(" [%s: %s]", d, strings.Join(v.Scope[d], ", "))
+		}
+		if v.Sensitive {
+			about += " (sensitive)"
+		}
+		if v.Origin != "" {
+			about += " from " + v.Origin
+		}
+		p.line("", "%s%s", v.Name, about)
+	}
 	p.line("secrets", "%d values, sealed to %d space(s)", len(s.Commitments), len(s.Sealed))
 	for _, t := range b.Templates {
 		p.line("asks for", "%s", t.Name)

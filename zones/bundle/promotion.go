@@ -169,6 +169,8 @@ func (p *Promotion) check(subjects []Subject) error {
 	switch {
 	case t.err != nil:
 		return t.err
+	case len(p.Project.Logo) > MaxLogo:
+		return tooMany("bytes in the logo of the project", MaxLogo)
 	case len(p.Requires) > maxRequires:
 		return tooMany("requirements in the bundle", maxRequires)
 	case len(p.Packages) > MaxBlobs:
