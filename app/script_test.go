@@ -30,6 +30,13 @@ func TestMain(m *testing.M) {
 	if execution.MaybeShim(os.Args) {
 		return
 	}
+	if site := os.Getenv(floodVariable); site != "" {
+		if err := floodSignIns(site); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	testscript.Main(m, map[string]func(){"octopuses": func() {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		context.AfterFunc(ctx, stop)

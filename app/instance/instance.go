@@ -48,8 +48,7 @@ type Instance struct {
 	recorded  func()                    // Options.Recorded
 	collector atomic.Pointer[Collector] // of the audit; nil: none
 
-	// One place for each password that is hashed at this moment.
-	hashing chan struct{}
+	strangers, known *lane // in which passwords are hashed
 
 	mu         sync.Mutex
 	grants     map[grantKey]access.Set  // cleared whenever a team, a member or a role changes
@@ -73,7 +72,7 @@ func Open(ctx context.Context, path string, masters *secrets.Masters, o Options)
 	if err := migrations.Apply(ctx, path, migrations.Instance); err != nil {
 		return nil, fmt.Errorf("open instance: %w", err)
 	}
-	i := &Instance{masters: masters, now: o.Now, log: o.Logger, http: o.HTTP, recorded: o.Recorded, issuers: map[string]foundProvider{}, grants: map[grantKey]access.Set{}, hashing: make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))}
+	i := &Instance{masters: masters, now: o.Now, log: o.Logger, http: o.HTTP, recorded: o.Recorded, issuers: map[string]foundProvider{}, grants: map[grantKey]access.Set{}, strangers: newLane(max(1, runtime.GOMAXPROCS(0)/2), strangersWait), known: newLane(1, knownWait)}
 	var err error
 	if i.write, err = migrations.Open(path, false); err != nil {
 		return nil, fmt.Errorf("open instance: %w", err)

@@ -165,14 +165,17 @@ func (i *Instance) passwordOf(ctx context.Context, username, password, address s
 	if err := i.throttled(ctx, keys); err != nil {
 		return account{}, "", err
 	}
-	// A hash takes 19 MiB and some 50 ms: a flood of attempts waits here instead of
-	// taking all memory, and is looked at again, so that it cannot run ahead of the count.
-	select {
-	case i.hashing <- struct{}{}:
-	case <-ctx.Done():
-		return account{}, "", errs.Wrap(errs.Busy, ctx.Err(), "Too many people sign in at once.").WithHint("Try again in a moment.")
+	lane := i.strangers
+	if known, err := i.knownAt(ctx, username, address); err != nil {
+		return account{}, "", err
+	} else if known {
+		lane = i.known
 	}
-	defer func() { <-i.hashing }()
+	leave, err := lane.enter(ctx)
+	if err != nil {
+		return account{}, "", err
+	}
+	defer leave()
 	return i.checkPassword(ctx, keys, username, password)
 }
 
@@ -204,6 +207,12 @@ func (i *Instance) checkPassword(ctx context.Context, keys []throttleKey, userna
 		better, err = hashPassword(password)
 	}
 	return a, better, err
+}
+
+// knownAt reports whether somebody is signed in to this account from this address.
+func (i *Instance) knownAt(ctx context.Context, username, address string) (known bool, err error) {
+	err = i.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM session s JOIN user u ON u.id = s.user_id WHERE u.username = ? AND s.address = ?)`, username, address).Scan(&known)
+	return known, storeError(err)
 }
 
 func wrongPassword() error {

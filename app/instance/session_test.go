@@ -3,8 +3,10 @@ package instance_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -215,6 +217,42 @@ func TestThrottleHoldsAgainstAFlood(t *testing.T) {
 	if checked < 5 || checked > 5+64 || checked == 60 {
 		t.Errorf("%d of 60 attempts were checked", checked)
 	}
+}
+
+// While strangers from everywhere try more passwords than can be hashed, some are sent away
+// at once, and who is signed in from his address elsewhere gets in.
+func TestKnownPeopleGetInDuringAFlood(t *testing.T) {
+	t.Parallel()
+	i, _ := open(t)
+	user(t, i, "ada")
+	ctx := context.Background()
+	if _, _, err := i.SignIn(ctx, "ada", password, "192.0.2.1", ""); err != nil {
+		t.Fatal(err)
+	}
+	flooding, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	var away atomic.Int64
+	for n := range 100 {
+		wg.Go(func() {
+			for k := 0; flooding.Err() == nil; k++ {
+				_, _, err := i.SignIn(flooding, fmt.Sprintf("user%d", k), "wrong", fmt.Sprintf("198.51.%d.%d", 100+n%2, n), "")
+				if errors.Is(err, errs.Busy) {
+					away.Add(1)
+					time.Sleep(time.Millisecond)
+				}
+			}
+		})
+	}
+	for away.Load() < 100 {
+		time.Sleep(time.Millisecond)
+	}
+	for range 3 {
+		if _, _, err := i.SignIn(ctx, "ada", password, "192.0.2.1", ""); err != nil {
+			t.Errorf("who is signed in there already: %v", err)
+		}
+	}
+	stop()
+	wg.Wait()
 }
 
 // Budget: 60 µs, one statement; it stands before every page.
