@@ -14,6 +14,7 @@ import (
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/pflag"
 
+	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces"
 )
 
@@ -33,6 +34,8 @@ type Config struct {
 
 	Proxies     []string
 	TaskCap     int
+	SessionIdle time.Duration // a browser is signed out when it did nothing for so long
+	SessionMax  time.Duration // and so long after it signed in
 	HealthEvery time.Duration // targets are asked for their health so often; 0: never by itself
 	// RetentionEvery is how often releases that no policy keeps are deleted; 0: never.
 	RetentionEvery time.Duration
@@ -92,6 +95,8 @@ func newSettings() *settings {
 	f.StringVar(&c.AgentsAddress, "agents-address", "", "`host:port` under which agents reach --agents, if it is another")
 	f.StringVar(&c.ZonesAddress, "zones-address", "", "`host:port` under which linked zones reach --zones, if it is another")
 	f.StringSliceVar(&c.Proxies, "trusted-proxies", nil, "`addresses` of proxies whose X-Forwarded-For is believed")
+	f.DurationVar(&c.SessionIdle, "session-idle", instance.DefaultSessionIdle, "a browser that does nothing for so long is signed out")
+	f.DurationVar(&c.SessionMax, "session-life", instance.DefaultSessionMax, "a browser is signed out so long after it signed in, whatever it does")
 	f.DurationVar(&c.HealthEvery, "health-every", time.Hour, "how often targets are asked for their health; 0: only when somebody asks")
 	f.DurationVar(&c.RetentionEvery, "retention-every", 4*time.Hour, "how often releases that no retention policy keeps are deleted; 0: never")
 	f.BoolVar(&c.OutboundLocal, "outbound-local", false, "collectors of the audit, web hooks and feeds may be on this machine or its link")
@@ -267,6 +272,10 @@ func (c *Config) check() error {
 	switch {
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		return &usageError{text: "--tls-cert and --tls-key belong together; only one of them is given"}
+	case c.SessionIdle < time.Minute:
+		return &usageError{text: fmt.Sprintf("--session-idle must be at least 1m; it is %s", c.SessionIdle)}
+	case c.SessionMax < c.SessionIdle:
+		return &usageError{text: fmt.Sprintf("--session-life must be at least --session-idle, which is %s; it is %s", c.SessionIdle, c.SessionMax)}
 	case c.HealthEvery < 0 || c.HealthEvery > 0 && c.HealthEvery < time.Second:
 		return &usageError{text: fmt.Sprintf("--health-every must be 0 or at least 1s; it is %s", c.HealthEvery)}
 	case c.RetentionEvery < 0 || c.RetentionEvery > 0 && c.RetentionEvery < time.Second:

@@ -366,7 +366,7 @@ func (s *server) fiberApp(ctx context.Context, secure bool) (*fiber.App, error) 
 		Immutable: true, StreamRequestBody: true, DisablePreParseMultipartForm: true, DisableStartupMessage: true, BodyLimit: 64 << 20, ReadTimeout: 10 * time.Minute, WriteTimeout: 10 * time.Minute, IdleTimeout: time.Minute, ServerHeader: "",
 		EnableTrustedProxyCheck: true, TrustedProxies: proxies, ProxyHeader: proxyHeader(proxies), EnableIPValidation: true, UnescapePath: false, ErrorHandler: refuse,
 	})
-	door := &api.Server{Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Feeds: s.feeds, Version: s.version, BaseURL: func() string { return s.url }, Logs: apiLogs{}, Agents: s.agents, AgentToken: s.agentToken, Keys: s.keys, Streaming: s.auditStatus, Log: s.log, Base: ctx}
+	door := &api.Server{CookiePrefix: web.CookiePrefix(secure), Instance: s.instance, Spaces: s.spaces, Zones: s.zones, Feeds: s.feeds, Version: s.version, BaseURL: func() string { return s.url }, Logs: apiLogs{}, Agents: s.agents, AgentToken: s.agentToken, Keys: s.keys, Streaming: s.auditStatus, Log: s.log, Base: ctx}
 	app.Use(body.Guard)
 	app.Get("/healthz", func(c *fiber.Ctx) error { return c.SendString("ok\n") })
 	app.Get("/readyz", func(c *fiber.Ctx) error {

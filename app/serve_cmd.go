@@ -74,7 +74,7 @@ func openServer(ctx context.Context, c Config, log *slog.Logger, masker *executi
 	if s.data, err = openData(&c); err != nil {
 		return nil, err
 	}
-	if s.instance, err = instance.Open(ctx, s.data.instanceFile(), s.data.masters, instance.Options{Logger: log, Recorded: s.auditRecorded}); err != nil {
+	if s.instance, err = instance.Open(ctx, s.data.instanceFile(), s.data.masters, instance.Options{Logger: log, SessionIdle: s.cfg.SessionIdle, SessionMax: s.cfg.SessionMax, Recorded: s.auditRecorded}); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	if s.spaces, err = spaces.NewRegistry(spaces.Config{Root: s.data.spacesFolder(), Masters: s.data.masters, Logger: log, Wake: s.wake, Marks: spaceMarks{s.instance, s.linked, s.auditRecorded}, Audited: streamedTo(s.instance), Notify: s.eventsFor, TaskNumbers: spaceMarks{instance: s.instance}.taskNumbers, Committed: c.committed}); err != nil {

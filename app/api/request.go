@@ -70,7 +70,7 @@ func (r *request) signIn() error {
 		}
 	}
 	var err error
-	switch token := r.Cookies(sessionCookie); {
+	switch token := r.Cookies(r.s.CookiePrefix + sessionCookie); {
 	case key != "":
 		if r.user, _, err = r.s.Instance.UserByAPIKey(r.ctx, key); err != nil {
 			return err

@@ -39,9 +39,11 @@ type Server struct {
 	// AgentToken completes the secret of a registration to what an agent needs to call us;
 	// nil: agents cannot register.
 	AgentToken func(secret, space string) agent.Token
-	MaxPackage int64        // bytes of an uploaded package; 0: 5 GiB
-	Log        *slog.Logger // nil: slog.Default
-	Base       context.Context
+	// CookiePrefix begins the name of the cookie of a session.
+	CookiePrefix string
+	MaxPackage   int64        // bytes of an uploaded package; 0: 5 GiB
+	Log          *slog.Logger // nil: slog.Default
+	Base         context.Context
 
 	mu           sync.Mutex
 	installation string // once it is known

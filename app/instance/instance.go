@@ -32,7 +32,9 @@ const TimeFormat = "2006-01-02T15:04:05.000Z"
 type Options struct {
 	Now    func() time.Time
 	Logger *slog.Logger
-	HTTP   *http.Client // asks identity providers; nil: one with a time limit
+	// SessionIdle and SessionMax end sessions; 0: the defaults.
+	SessionIdle, SessionMax time.Duration
+	HTTP                    *http.Client // asks identity providers; nil: one with a time limit
 	// Recorded is told after the commit of an event; nil: nobody is. It does not block.
 	Recorded func()
 }
@@ -48,7 +50,8 @@ type Instance struct {
 	recorded  func()                    // Options.Recorded
 	collector atomic.Pointer[Collector] // of the audit; nil: none
 
-	strangers, known *lane // in which passwords are hashed
+	sessionIdle, sessionMax time.Duration
+	strangers, known        *lane // in which passwords are hashed
 
 	mu         sync.Mutex
 	grants     map[grantKey]access.Set  // cleared whenever a team, a member or a role changes
@@ -69,10 +72,16 @@ func Open(ctx context.Context, path string, masters *secrets.Masters, o Options)
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if o.SessionIdle == 0 {
+		o.SessionIdle = DefaultSessionIdle
+	}
+	if o.SessionMax == 0 {
+		o.SessionMax = DefaultSessionMax
+	}
 	if err := migrations.Apply(ctx, path, migrations.Instance); err != nil {
 		return nil, fmt.Errorf("open instance: %w", err)
 	}
-	i := &Instance{masters: masters, now: o.Now, log: o.Logger, http: o.HTTP, recorded: o.Recorded, issuers: map[string]foundProvider{}, grants: map[grantKey]access.Set{}, strangers: newLane(max(1, runtime.GOMAXPROCS(0)/2), strangersWait), known: newLane(1, knownWait)}
+	i := &Instance{sessionIdle: o.SessionIdle, sessionMax: o.SessionMax, masters: masters, now: o.Now, log: o.Logger, http: o.HTTP, recorded: o.Recorded, issuers: map[string]foundProvider{}, grants: map[grantKey]access.Set{}, strangers: newLane(max(1, runtime.GOMAXPROCS(0)/2), strangersWait), known: newLane(1, knownWait)}
 	var err error
 	if i.write, err = migrations.Open(path, false); err != nil {
 		return nil, fmt.Errorf("open instance: %w", err)

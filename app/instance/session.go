@@ -16,12 +16,19 @@ import (
 	"octopuses.dev/octopuses/spaces/errs"
 )
 
-// A session ends SessionLife after its last use, and in any case SessionMax after
-// the sign-in.
+// A session ends when it was not used for so long, and in any case so long after the
+// sign-in, unless the operator says otherwise.
 const (
-	SessionLife = 7 * 24 * time.Hour
-	SessionMax  = 30 * 24 * time.Hour
+	DefaultSessionIdle = 7 * 24 * time.Hour
+	DefaultSessionMax  = 30 * 24 * time.Hour
 )
+
+// SessionMax is how long a session lasts at most.
+func (i *Instance) SessionMax() time.Duration { return i.sessionMax }
+
+// sessionStep is how exactly the last use of a session is known: the writer is free of the
+// rest.
+func (i *Instance) sessionStep() time.Duration { return min(time.Hour, i.sessionIdle/10) }
 
 // Session is a browser that signed in.
 type Session struct {
@@ -103,7 +110,7 @@ func (t *tx) newSessionBy(u User, address, agent, how string) (string, error) {
 	}
 	token := randomText(52)
 	_, err := t.Exec(`INSERT INTO session (hash, user_id, created_at, seen_at, expires_at, address, user_agent) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		hashOf(token), u.ID, t.i.text(), t.i.text(), t.i.now().Add(SessionLife).UTC().Format(TimeFormat), address, strings.ToValidUTF8(agent[:min(len(agent), 200)], ""))
+		hashOf(token), u.ID, t.i.text(), t.i.text(), t.i.now().Add(min(t.i.sessionIdle, t.i.sessionMax)).UTC().Format(TimeFormat), address, strings.ToValidUTF8(agent[:min(len(agent), 200)], ""))
 	if err != nil {
 		return "", err
 	}
@@ -232,13 +239,14 @@ func (i *Instance) SessionByToken(ctx context.Context, token string) (Session, e
 		return Session{}, storeError(err)
 	}
 	now := i.now()
-	if !s.User.IsActive || now.After(s.ExpiresAt) {
+	// What the operator allows may be less now than it was at the sign-in.
+	if !s.User.IsActive || now.After(s.ExpiresAt) || now.Sub(s.CreatedAt) > i.sessionMax || now.Sub(s.SeenAt) > i.sessionIdle+i.sessionStep() {
 		return Session{}, none
 	}
 	s.CSRF = csrf(token)
-	if now.Sub(s.SeenAt) > time.Hour { // an hour's precision keeps the writer free
-		ends := now.Add(SessionLife)
-		if last := s.CreatedAt.Add(SessionMax); ends.After(last) {
+	if now.Sub(s.SeenAt) > i.sessionStep() {
+		ends := now.Add(i.sessionIdle)
+		if last := s.CreatedAt.Add(i.sessionMax); ends.After(last) {
 			ends = last
 		}
 		_, err := i.write.ExecContext(context.WithoutCancel(ctx), `UPDATE session SET seen_at = ?, expires_at = ? WHERE hash = ?`, i.text(), ends.UTC().Format(TimeFormat), hash)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 
 	"octopuses.dev/octopuses/app/instance"
 	"octopuses.dev/octopuses/spaces/errs"
+	"octopuses.dev/octopuses/spaces/secrets"
 )
 
 // A user called "Users-1" once signed in as the user with that id.
@@ -68,6 +70,56 @@ func TestSessionLife(t *testing.T) {
 	c.Move(25 * time.Hour)
 	if _, err := i.SessionByToken(ctx, token); !errors.Is(err, errs.Unauthenticated) {
 		t.Errorf("a session outlives thirty days: %v", err)
+	}
+}
+
+// The operator may want sessions shorter, also those that are there already.
+func TestSessionsAsTheOperatorWants(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	c := &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	path, masters := filepath.Join(t.TempDir(), "instance.db"), secrets.NewMasters(secrets.Master{Key: secrets.NewKey()})
+	with := func(o instance.Options) *instance.Instance {
+		t.Helper()
+		o.Now = c.Now
+		i, err := instance.Open(ctx, path, masters, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = i.Close() })
+		return i
+	}
+	i := with(instance.Options{})
+	user(t, i, "ada")
+	old, _, err := i.SignIn(ctx, "ada", password, "192.0.2.1", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := with(instance.Options{SessionIdle: 30 * time.Minute, SessionMax: 12 * time.Hour})
+	used, _, err := short.SignIn(ctx, "ada", password, "192.0.2.1", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 28 { // every 25 minutes: 11 h 40 min
+		c.Move(25 * time.Minute)
+		if _, err := short.SessionByToken(ctx, used); err != nil {
+			t.Fatalf("a used session ended: %v", err)
+		}
+	}
+	if _, err := short.SessionByToken(ctx, old); !errors.Is(err, errs.Unauthenticated) {
+		t.Errorf("one of before, not used for hours, lives on: %v", err)
+	}
+	c.Move(25 * time.Minute)
+	if _, err := short.SessionByToken(ctx, used); !errors.Is(err, errs.Unauthenticated) {
+		t.Errorf("a session outlives twelve hours: %v", err)
+	}
+	idle, _, err := short.SignIn(ctx, "ada", password, "192.0.2.1", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Move(34 * time.Minute)
+	if _, err := short.SessionByToken(ctx, idle); !errors.Is(err, errs.Unauthenticated) {
+		t.Errorf("a session that was not used for 34 minutes lives on: %v", err)
 	}
 }
 

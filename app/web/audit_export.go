@@ -101,7 +101,7 @@ func (r *request) export(name string, done func(), next func(context.Context) ([
 	}
 	r.Set(fiber.HeaderContentType, kind)
 	r.Set(fiber.HeaderContentDisposition, mime.FormatMediaType("attachment", map[string]string{"filename": name + "." + format}))
-	base, token, inst, log, id, conn := r.s.Base, r.Cookies(sessionCookie), r.s.Instance, r.s.Log, r.id, r.Context().Conn()
+	base, token, inst, log, id, conn := r.s.Base, r.cookie(sessionCookie), r.s.Instance, r.s.Log, r.id, r.Context().Conn()
 	more := func() (err error) {
 		ctx, cancel := context.WithTimeout(base, requestTime)
 		defer cancel()

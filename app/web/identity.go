@@ -69,7 +69,7 @@ func visitProvider(r *request) error {
 }
 
 func returnFromProvider(r *request) error {
-	id, cookie := r.param("provider"), r.Cookies(identityCookie)
+	id, cookie := r.param("provider"), r.cookie(identityCookie)
 	r.setCookie(identityCookie, "", -1)
 	token, next, err := r.s.Instance.FinishIdentity(r.ctx, instance.Return{Provider: id, Cookie: cookie, State: r.Query("state"), Code: r.Query("code"), Failure: r.Query("error"),
 		Redirect: r.returnURL(id), Address: r.IP(), Agent: r.Get(fiber.HeaderUserAgent)})

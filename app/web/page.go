@@ -46,7 +46,7 @@ type request struct {
 
 // enter finds out who asks, and refuses whoever may not.
 func (r *request) enter() error {
-	if token := r.Cookies(sessionCookie); token != "" {
+	if token := r.cookie(sessionCookie); token != "" {
 		session, err := r.s.Instance.SessionByToken(r.ctx, token)
 		switch {
 		case err == nil:
@@ -158,7 +158,7 @@ func (r *request) checkCSRF(sent string) error {
 	if r.session != nil {
 		ok = r.session.CheckCSRF(sent)
 	} else {
-		has := r.Cookies(visitorCookie)
+		has := r.cookie(visitorCookie)
 		ok = has != "" && subtle.ConstantTimeCompare([]byte(has), []byte(sent)) == 1
 	}
 	if !ok {
@@ -172,7 +172,7 @@ func (r *request) csrf() string {
 	if r.session != nil {
 		return r.session.CSRF
 	}
-	if v := r.Cookies(visitorCookie); len(v) == 26 {
+	if v := r.cookie(visitorCookie); len(v) == 26 {
 		return v
 	}
 	v := newToken()
@@ -180,9 +180,20 @@ func (r *request) csrf() string {
 	return v
 }
 
+// CookiePrefix begins the names of cookies. Over TLS a browser takes one with this prefix
+// from this very host alone, and so from no neighbour in its domain (RFC 6265bis, 4.1.3.2).
+func CookiePrefix(secure bool) string {
+	if secure {
+		return "__Host-"
+	}
+	return ""
+}
+
+func (r *request) cookie(name string) string { return r.Cookies(CookiePrefix(r.s.Secure) + name) }
+
 // setCookie sets a cookie that scripts cannot read; life 0 lasts as long as the browser.
 func (r *request) setCookie(name, value string, life time.Duration) {
-	c := &fiber.Cookie{Name: name, Value: value, Path: "/", HTTPOnly: true, SameSite: fiber.CookieSameSiteLaxMode, Secure: r.s.Secure}
+	c := &fiber.Cookie{Name: CookiePrefix(r.s.Secure) + name, Value: value, Path: "/", HTTPOnly: true, SameSite: fiber.CookieSameSiteLaxMode, Secure: r.s.Secure}
 	if life > 0 {
 		c.MaxAge = int(life / time.Second)
 	} else if life < 0 {
@@ -244,7 +255,7 @@ func (r *request) serverMenu() (items []ui.MenuItem) {
 // are what the live parts of the page depend on.
 func (r *request) pageFor(title, section string, topics ...string) views.Page {
 	p := views.Page{Title: title, Section: section, CSRF: r.csrf()}
-	if t := r.Cookies("theme"); t == "light" || t == "dark" {
+	if t := r.cookie("theme"); t == "light" || t == "dark" {
 		p.Theme = t
 	}
 	if r.session == nil {

@@ -65,7 +65,7 @@ func (r *request) askPasskey(options []byte, cookie string) error {
 
 // answer is what the form brings; without a script it brings nothing.
 func (r *request) answer() (instance.PasskeyAnswer, error) {
-	a := instance.PasskeyAnswer{Cookie: r.Cookies(passkeyCookie), Credential: r.form.Get("credential"), Address: r.IP(), Agent: r.Get(fiber.HeaderUserAgent)}
+	a := instance.PasskeyAnswer{Cookie: r.cookie(passkeyCookie), Credential: r.form.Get("credential"), Address: r.IP(), Agent: r.Get(fiber.HeaderUserAgent)}
 	r.setCookie(passkeyCookie, "", -1)
 	if a.Credential == "" {
 		return a, errs.New(errs.Blocked, "A passkey needs JavaScript, which this browser did not run.").WithHint("Take another way, or allow it for this server.")
@@ -98,7 +98,7 @@ func beginSignIn(r *request) error {
 }
 
 func beginSecondFactor(r *request) error {
-	ticket := r.Cookies(ticketCookie)
+	ticket := r.cookie(ticketCookie)
 	rp, err := r.usable()
 	if err != nil || ticket == "" {
 		return r.secondFactorPage(ticket, err)
@@ -118,7 +118,7 @@ func signInWithPasskey(r *request) error {
 }
 
 func secondFactorByPasskey(r *request) error {
-	ticket := r.Cookies(ticketCookie)
+	ticket := r.cookie(ticketCookie)
 	if ticket == "" {
 		return r.see(views.SignInURL())
 	}

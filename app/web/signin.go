@@ -67,7 +67,7 @@ func (r *request) openSession(username, password string) error {
 }
 
 func (r *request) signedIn(token string) {
-	r.setCookie(sessionCookie, token, instance.SessionMax)
+	r.setCookie(sessionCookie, token, r.s.Instance.SessionMax())
 	r.setCookie(visitorCookie, "", -1)
 	r.setCookie(ticketCookie, "", -1)
 }
@@ -81,7 +81,7 @@ func signOut(r *request) error {
 }
 
 func codeForm(r *request) error {
-	ticket := r.Cookies(ticketCookie)
+	ticket := r.cookie(ticketCookie)
 	if ticket == "" {
 		return r.see(views.SignInURL())
 	}
@@ -103,7 +103,7 @@ func (r *request) codePage(ticket, next string, e []ui.FieldError) templ.Compone
 }
 
 func signInWithCode(r *request) error {
-	ticket := r.Cookies(ticketCookie)
+	ticket := r.cookie(ticketCookie)
 	token, _, err := r.s.Instance.FinishSignIn(r.ctx, ticket, r.value("code"), r.IP(), r.Get(fiber.HeaderUserAgent))
 	if err != nil {
 		if ticket == "" {

@@ -208,7 +208,7 @@ func stream(r *request) error {
 	r.Set("X-Accel-Buffering", "no")
 	// The writer runs after the handler returned: it keeps values, never the request.
 	since := r.Query("since")
-	base, token, user, number, inst := r.s.Base, r.Cookies(sessionCookie), r.session.User.ID, r.about.Number, r.s.Instance
+	base, token, user, number, inst := r.s.Base, r.cookie(sessionCookie), r.session.User.ID, r.about.Number, r.s.Instance
 	space, conn, actor := r.space.Hold(), r.Context().Conn(), r.actor
 	text := "event: changed\ndata: " + strings.Join(topics, " ") + "\n\n"
 	r.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
