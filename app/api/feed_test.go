@@ -117,14 +117,7 @@ func TestFeedsByTheClient(t *testing.T) {
 func TestPackagesOfARemoteReleaseFromAFeed(t *testing.T) {
 	t.Parallel()
 	s := apptest.Start(t)
-	prod := s.Must("POST", "/api/spaces", map[string]any{"Name": "Prod", "SpaceManagersTeamMembers": []string{"Users-1"}})
-	dev, at := "/api/"+s.Default.ID(), "/api/"+prod["Id"].(string)
-	card := func(of string) any { return s.Must("GET", of+"/zones/card", nil)["Card"] }
-	s.Must("POST", dev+"/zones/links/trust", map[string]any{"Card": card(at), "Name": "Prod", "Compared": "in one room", "Role": "source"})
-	s.Must("POST", at+"/zones/links/trust", map[string]any{"Card": card(dev), "Name": "Dev", "Compared": "in one room", "Role": "target"})
-	lifecycle := s.Must("GET", dev+"/lifecycles/Lifecycles-1", nil)
-	lifecycle["Phases"] = []any{map[string]any{"Name": "Production", "RemoteSpaces": []any{map[string]any{"Id": "Links-1"}}}}
-	s.Must("PUT", dev+"/lifecycles/Lifecycles-1", lifecycle)
+	dev, at := linkedSpaces(s)
 	good := aFeed(t, "the bytes of ")
 	s.Must("POST", dev+"/feeds", map[string]any{"Name": "Acme", "FeedType": "NuGet", "FeedUri": good})
 	s.Must("POST", dev+"/feeds/Feeds-1/packages/fetch", map[string]any{"PackageId": "Acme.Web", "Version": "1.0.0"})

@@ -9,18 +9,24 @@ import (
 	"octopuses.dev/octopuses/spaces"
 )
 
+// linkedSpaces are the first space of a server and another, to which its lifecycle leads.
+func linkedSpaces(s *apptest.Server) (dev, prod string) {
+	made := s.Must("POST", "/api/spaces", map[string]any{"Name": "Prod", "SpaceManagersTeamMembers": []string{"Users-1"}})
+	dev, prod = "/api/"+s.Default.ID(), "/api/"+made["Id"].(string)
+	card := func(of string) any { return s.Must("GET", of+"/zones/card", nil)["Card"] }
+	s.Must("POST", dev+"/zones/links/trust", map[string]any{"Card": card(prod), "Name": "Prod", "Compared": "in one room", "Role": "source"})
+	s.Must("POST", prod+"/zones/links/trust", map[string]any{"Card": card(dev), "Name": "Dev", "Compared": "in one room", "Role": "target"})
+	lifecycle := s.Must("GET", dev+"/lifecycles/Lifecycles-1", nil)
+	lifecycle["Phases"] = []any{map[string]any{"Name": "Production", "RemoteSpaces": []any{map[string]any{"Id": "Links-1"}}}}
+	s.Must("PUT", dev+"/lifecycles/Lifecycles-1", lifecycle)
+	return dev, prod
+}
+
 // remote promotes a release by file from one space of a server to another and accepts it
 // there. It returns the address of the second space and the project in it.
 func remote(t testing.TB, s *apptest.Server) (at string, project map[string]any) {
 	t.Helper()
-	prod := s.Must("POST", "/api/spaces", map[string]any{"Name": "Prod", "SpaceManagersTeamMembers": []string{"Users-1"}})
-	dev, at := "/api/"+s.Default.ID(), "/api/"+prod["Id"].(string)
-	card := func(of string) any { return s.Must("GET", of+"/zones/card", nil)["Card"] }
-	s.Must("POST", dev+"/zones/links/trust", map[string]any{"Card": card(at), "Name": "Prod", "Compared": "in one room", "Role": "source"})
-	s.Must("POST", at+"/zones/links/trust", map[string]any{"Card": card(dev), "Name": "Dev", "Compared": "in one room", "Role": "target"})
-	lifecycle := s.Must("GET", dev+"/lifecycles/Lifecycles-1", nil)
-	lifecycle["Phases"] = []any{map[string]any{"Name": "Production", "RemoteSpaces": []any{map[string]any{"Id": "Links-1"}}}}
-	s.Must("PUT", dev+"/lifecycles/Lifecycles-1", lifecycle)
+	dev, at := linkedSpaces(s)
 	own := s.Must("POST", dev+"/projects", map[string]any{"Name": "Shop", "Templates": []any{map[string]any{"Name": "Url", "Label": "Public address"}}})
 	release := s.Must("POST", dev+"/releases", map[string]any{"ProjectId": own["Id"], "Version": "1.0.0"})
 	promotion := s.Must("POST", dev+"/zones/promotions", map[string]any{"ReleaseId": release["Id"], "Link": "Prod", "ByHand": true})
