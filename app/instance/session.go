@@ -137,7 +137,7 @@ func (i *Instance) ChangePassword(ctx context.Context, s Session, current, passw
 	}
 	var c errs.Check
 	c.Require(password != "", "Password", "A new password is required.")
-	UserInput{Password: password}.checkPassword(&c)
+	UserInput{Username: s.User.Username, DisplayName: s.User.DisplayName, Email: s.User.Email, Password: password}.checkPassword(&c)
 	if err := c.Err(); err != nil {
 		return err
 	}

@@ -40,6 +40,8 @@ func (u User) APIID() string { return fmt.Sprintf("Users-%d", u.ID) }
 type UserInput struct {
 	Username, DisplayName, Email, Password string
 	IsActive, IsService                    bool
+
+	anyPassword bool // also one that is easily guessed
 }
 
 const userColumns = `user.id, user.username, user.display_name, user.email, user.is_active, user.is_service, user.password_hash <> '', user.created_at`
@@ -94,6 +96,9 @@ func (in UserInput) check(c *errs.Check) {
 func (in UserInput) checkPassword(c *errs.Check) {
 	c.Require(in.Password == "" || len([]rune(in.Password)) >= MinPassword, "Password", "A password has at least %d characters.", MinPassword)
 	c.Require(len(in.Password) <= maxPassword, "Password", "A password has at most %d bytes.", maxPassword)
+	if why := easilyGuessed(in.Password, in.Username, in.DisplayName, in.Email, "octopuses", "octopus"); in.Password != "" && why != "" && !in.anyPassword {
+		c.Require(false, "Password", "This password is easily guessed: %s. A few words that have nothing to do with one another are good.", why)
+	}
 	c.Require(!in.IsService || in.Password == "", "Password", "A service account has no password; give it an API key.")
 }
 
